@@ -1,0 +1,164 @@
+package downstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpgw/mcpgw/downstream/builtin"
+)
+
+// inProcessOpener opens sessions with a server that runs in the gateway's own process.
+type inProcessOpener struct {
+	cfg    *Config
+	log    *slog.Logger
+	info   json.RawMessage
+	server *mcp.Server
+	era    era
+}
+
+func newInProcessOpener(_ string, cfg *Config, log *slog.Logger, version string) (opener, error) {
+	server, err := builtin.New(cfg.Preset, builtin.Config{Version: version})
+	if err != nil {
+		return nil, err
+	}
+	return newServerOpener(server, cfg, log, version), nil
+}
+
+// newServerOpener returns an opener for a server in this process.
+func newServerOpener(server *mcp.Server, cfg *Config, log *slog.Logger, version string) *inProcessOpener {
+	// The SDK runs handlers in goroutines of its own: a panic would end the gateway.
+	server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
+		return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
+			defer func() {
+				if r := recover(); r != nil {
+					log.ErrorContext(ctx, "a built-in server panicked", "method", method, "err", fmt.Sprint(r), "stack", string(debug.Stack()))
+					result, err = nil, errors.New("the built-in server failed; the gateway's log says where")
+				}
+			}()
+			return next(ctx, method, req)
+		}
+	})
+	return &inProcessOpener{cfg: cfg, log: log, info: gatewayInfo(version), server: server}
+}
+
+func (s *inProcessOpener) close() {}
+
+func (s *inProcessOpener) open(ctx context.Context, o opening) (link, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeouts.Initialize)
+	defer cancel()
+	if o.info == nil {
+		o.info = s.info
+	}
+	l := &inProcessLink{in: make(chan []byte, 16), closed: make(chan struct{})}
+	l.mux = newMux(l.send, o, muxConfig{limits: s.cfg.Limits, grace: s.cfg.Timeouts.Close, log: s.log})
+	session, err := s.server.Connect(context.WithoutCancel(ctx), l, nil)
+	if err != nil {
+		l.mux.fail(err)
+		return nil, &UnavailableError{Class: "connect", Err: err}
+	}
+	l.session = session
+	p, err := negotiate(ctx, l.mux, &o, s.cfg, &s.era)
+	if err != nil {
+		l.close(ctx)
+		return nil, &UnavailableError{Class: "connect", Err: err}
+	}
+	l.start(p)
+	return l, nil
+}
+
+// inProcessLink is a session with a server in this process. It is also the server's end of the session, as the SDK wants it: what
+// one side writes is handed to the other as it is, with no stream between them.
+type inProcessLink struct {
+	*mux
+	session *mcp.ServerSession
+	in      chan []byte // to the server
+	once    sync.Once
+	closed  chan struct{} // no more messages either way
+	out     sync.Mutex    // held while the mux takes a message
+}
+
+// Connect implements mcp.Transport.
+func (l *inProcessLink) Connect(context.Context) (mcp.Connection, error) { return serverEnd{l}, nil }
+
+// send is the writeFunc of the link.
+func (l *inProcessLink) send(ctx context.Context, msg []byte) error {
+	select {
+	case l.in <- msg:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-l.closed:
+		return &UnavailableError{Class: "connection_closed", Err: l.err()}
+	}
+}
+
+// close implements link.
+func (l *inProcessLink) close(ctx context.Context) {
+	l.fail(errors.New("the gateway closed the session"))
+	ended := make(chan struct{})
+	go func() {
+		// The end of what it reads makes the server cancel its handlers. Closing first could wait for one whose request was still
+		// on its way, such as subscriptions/listen, for ever.
+		l.end()
+		_ = l.session.Close()
+		l.wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+}
+
+func (l *inProcessLink) end() {
+	l.once.Do(func() {
+		close(l.closed)
+		l.fail(errors.New("the built-in server ended the session"))
+	})
+}
+
+// serverEnd is the server's end of an inProcessLink, an mcp.Connection.
+type serverEnd struct{ l *inProcessLink }
+
+func (e serverEnd) SessionID() string { return "" }
+
+func (e serverEnd) Read(ctx context.Context) (jsonrpc.Message, error) {
+	select {
+	case msg := <-e.l.in:
+		return jsonrpc.DecodeMessage(msg)
+	case <-e.l.closed:
+		return nil, io.EOF
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (e serverEnd) Write(_ context.Context, msg jsonrpc.Message) error {
+	line, err := jsonrpc.EncodeMessage(msg)
+	if err != nil {
+		return err
+	}
+	e.l.out.Lock()
+	defer e.l.out.Unlock()
+	select {
+	case <-e.l.closed:
+		return io.ErrClosedPipe
+	default:
+	}
+	e.l.receive(line)
+	return nil
+}
+
+func (e serverEnd) Close() error {
+	e.l.end()
+	return nil
+}

@@ -1,0 +1,2 @@
+// Package gateway presents many downstream MCP servers as one.
+package gateway

@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcpgw/mcpgw/downstream"
+	"github.com/mcpgw/mcpgw/internal/wire"
+	"github.com/mcpgw/mcpgw/resilience"
+)
+
+// call is the one way to a downstream: it passes the policies.
+func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream.Call) (downstream.Result, error) {
+	guard := to.guard
+	if guard == nil {
+		guard = to.target.policy.guard
+	}
+	if err := g.admission.enter(ctx); err != nil {
+		return downstream.Result{}, err
+	}
+	defer g.admission.leave()
+	f := &flight{Context: ctx, server: to.target.server, call: c}
+	res, err := resilience.Do(f, guard, resilience.Call{Safety: safetyOf(c.Body, to), Key: to.key, Session: r.caller(), TraceID: traceID(r.meta())}, f.attempt)
+	if refused := (*resilience.Error)(nil); err != nil && errors.As(err, &refused) && refused.Class == resilience.ClassCircuitOpen {
+		if class := to.target.policy.last.get(); class != "" {
+			refused.Class = class // what opened the circuit says more than that it is open
+		}
+	}
+	return res, err
+}
+
+// flight is one request on its way through the policies. It is the context of all its attempts, so that what the policies report can be
+// told to the client.
+type flight struct {
+	context.Context
+	server *downstream.Server
+	call   *downstream.Call
+	state  atomic.Pointer[json.RawMessage] // with which the server wants the request again, see loadShed
+}
+
+// attempt makes the request once. Several may run at the same time where hedging is on, so each has its own copy of the call.
+func (f *flight) attempt(ctx context.Context) (downstream.Result, error) {
+	c := *f.call
+	if c.Stream != nil {
+		c.Stream = &attentive{c.Stream, ctx}
+	}
+	if state := f.state.Load(); state != nil {
+		c.Params, c.Body = wire.Set(c.Params, "requestState", *state), nil
+	}
+	res, err := f.server.Call(ctx, &c)
+	if err == nil && res.Modern {
+		if state := loadShed(res.Raw); state != nil {
+			f.state.Store(&state)
+		}
+	}
+	return res, err
+}
+
+// attentive tells the policies what a server says during an attempt.
+type attentive struct {
+	downstream.Stream
+	ctx context.Context // of the attempt, which is as long as this lives
+}
+
+// Notify implements downstream.Stream. A server that reports progress may take longer.
+func (a *attentive) Notify(method string, params json.RawMessage) {
+	if method == "notifications/progress" {
+		resilience.Progress(a.ctx)
+	}
+	a.Stream.Notify(method, params)
+}
+
+// Request implements downstream.Stream. While a person thinks, the server's time stands still.
+func (a *attentive) Request(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error) {
+	defer resilience.Pause(a.ctx)()
+	return a.Stream.Request(ctx, method, params)
+}
+
+// patient is a stream that can tell its client that a call goes on although its server failed once.
+type patient interface{ goesOn(text string) }
+
+// retrying tells the client of a call that there will be another attempt, so that it does not give up (architecture.md D11).
+func retrying(ctx context.Context, _ resilience.Call, r resilience.RetryInfo) {
+	f, ok := ctx.(*flight)
+	if !ok {
+		return
+	}
+	if s, ok := f.call.Stream.(patient); ok {
+		s.goesOn(fmt.Sprintf("mcpgw: attempt %d of %d failed (%s), trying again in %s", r.Attempt, r.Max, r.Outcome.Class, r.Delay.Round(time.Millisecond)))
+	}
+}
+
+// traceID returns the trace id of a W3C traceparent in a request's _meta, or "".
+func traceID(meta json.RawMessage) string {
+	if meta == nil {
+		return ""
+	}
+	const form = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	tp := wire.Get(meta, "traceparent")
+	if len(tp) < form+2 || tp[3] != '-' || tp[36] != '-' {
+		return ""
+	}
+	return string(tp[4:36])
+}

@@ -1,0 +1,2 @@
+// Package telemetry sets up logging once and holds what keeps secrets out of it.
+package telemetry
