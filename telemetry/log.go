@@ -1,33 +1,14 @@
 package telemetry
 
 import (
-	"fmt"
+	"context"
 	"io"
 	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
-// Config is the section "telemetry" of gateway.yaml.
-type Config struct {
-	LogLevel  string `yaml:"log_level" default:"info" enum:"debug|info|warn|error" doc:"Least level that is logged."`
-	LogFormat string `yaml:"log_format" default:"text" enum:"text|json" doc:"Form of the log, which goes to the error stream."`
-}
-
-// DefaultConfig returns a Config with every default filled in.
-func DefaultConfig() Config { return Config{LogLevel: "info", LogFormat: "text"} }
-
-// Validate reports what is wrong with c.
-func (c *Config) Validate() error {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return fmt.Errorf("log_level: expected one of debug, info, warn, error, found %q", c.LogLevel)
-	}
-	if c.LogFormat != "text" && c.LogFormat != "json" {
-		return fmt.Errorf("log_format: expected one of text, json, found %q", c.LogFormat)
-	}
-	return nil
-}
-
-// NewLogger returns a logger that writes to w as c says.
+// NewLogger returns a logger that writes to w as c says. Records about a call that is traced carry its trace_id and span_id.
 func NewLogger(w io.Writer, c Config) (*slog.Logger, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -38,7 +19,32 @@ func NewLogger(w io.Writer, c Config) (*slog.Logger, error) {
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
+		return slog.New(traced{slog.NewJSONHandler(w, opts)}), nil
 	}
-	return slog.New(slog.NewTextHandler(w, opts)), nil
+	return slog.New(traced{slog.NewTextHandler(w, opts)}), nil
 }
+
+// traced adds the ids of the active span to records.
+type traced struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h traced) Handle(ctx context.Context, r slog.Record) error {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		known := false // who does not have the context of the call may have named the trace
+		r.Attrs(func(a slog.Attr) bool {
+			known = a.Key == "trace_id"
+			return !known
+		})
+		if !known {
+			r.AddAttrs(slog.String("trace_id", sc.TraceID().String()))
+		}
+		r.AddAttrs(slog.String("span_id", sc.SpanID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h traced) WithAttrs(attrs []slog.Attr) slog.Handler { return traced{h.Handler.WithAttrs(attrs)} }
+
+// WithGroup implements slog.Handler.
+func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
 	"sync"
 	"syscall"
@@ -193,7 +194,7 @@ func needRestart(was, is *config.File) []string {
 		{"gateway.timeouts.header", a.Timeouts.Header == b.Timeouts.Header},
 		{"gateway.timeouts.body", a.Timeouts.Body == b.Timeouts.Body},
 		{"gateway.timeouts.idle", a.Timeouts.Idle == b.Timeouts.Idle},
-		{"telemetry", was.Telemetry == is.Telemetry},
+		{"telemetry", reflect.DeepEqual(was.Telemetry, is.Telemetry)},
 	} {
 		if !s.same {
 			keys = append(keys, s.key)
