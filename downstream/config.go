@@ -24,14 +24,24 @@ type Config struct {
 	Headers   map[string]telemetry.Secret `yaml:"headers" doc:"HTTP headers sent with every request to url."`
 
 	Preset string `yaml:"preset" enum:"host" doc:"Built-in server."`
+	System `yaml:",inline"`
 
 	Protocol string `yaml:"protocol" default:"auto" enum:"auto|2024-11-05|2025-03-26|2025-06-18|2025-11-25|2026-07-28" doc:"Protocol revision to speak to the server. auto finds it by server/discover."`
-	Session  string `yaml:"session" default:"auto" enum:"auto|shared|per_client" doc:"Who shares a session with the server. auto: a legacy HTTP server gets a session for each client session, a stdio process is shared."`
+	Session  string `yaml:"session" default:"auto" enum:"auto|shared|per_client" doc:"Who shares a session with the server. auto: a legacy HTTP server gets a session for each client session, a stdio process is shared. shared: over HTTP, clients that can be asked for the same (roots, sampling, elicitation) share one."`
 	Disabled bool   `yaml:"disabled" doc:"Keep the entry but do not use it."`
+
+	Forbid Forbid `yaml:"forbid" doc:"What the server may not ask clients for. It is not told that they can, and is refused if it asks all the same."`
 
 	Timeouts Timeouts      `yaml:"timeouts" doc:"How long to wait for the server."`
 	Limits   Limits        `yaml:"limits" doc:"How much to take from the server."`
 	Restart  RestartConfig `yaml:"restart" doc:"When to come back to a server that went away."`
+}
+
+// Forbid says what a server may not ask clients for.
+type Forbid struct {
+	Sampling    bool `yaml:"sampling" default:"false" doc:"Completions by the client's model (sampling/createMessage)."`
+	Elicitation bool `yaml:"elicitation" default:"false" doc:"Input of the user (elicitation/create)."`
+	Roots       bool `yaml:"roots" default:"false" doc:"Folders that the client works in (roots/list)."`
 }
 
 // Timeouts bounds how long a server is waited for. Zero values are replaced by the defaults of [DefaultConfig].
@@ -71,6 +81,7 @@ type RestartConfig struct {
 // DefaultConfig returns a Config that names no server and has every default filled in.
 func DefaultConfig() Config {
 	return Config{
+		System:    DefaultSystem(),
 		Transport: "auto",
 		Protocol:  "auto",
 		Session:   "auto",
@@ -152,6 +163,7 @@ func (c *Config) Validate() error {
 	if c.Preset != "" {
 		errs = append(errs, oneOf("preset", c.Preset, Presets()...))
 	}
+	errs = append(errs, c.validateSystem()...)
 	errs = append(errs, c.validateBounds()...)
 	return errors.Join(errs...)
 }

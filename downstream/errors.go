@@ -43,9 +43,18 @@ type StatusError struct {
 	Status     int
 	RetryAfter time.Duration // 0 if the server did not say
 	Body       string        // the beginning of the body, cleaned of control characters
+
+	// What follows is of a built-in server, which knows its system. Class says more than the status, such as "auth_error"; Text is a
+	// whole sentence instead of Body; Refused says that the system did not act. Status may be 0 then.
+	Class   string
+	Text    string
+	Refused bool
 }
 
 func (e *StatusError) Error() string {
+	if e.Text != "" {
+		return e.Text
+	}
 	if e.Body == "" {
 		return fmt.Sprintf("the server answered HTTP %d", e.Status)
 	}

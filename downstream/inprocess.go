@@ -14,6 +14,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcpgw/mcpgw/downstream/builtin"
+	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
+	"github.com/mcpgw/mcpgw/internal/wire"
 )
 
 // inProcessOpener opens sessions with a server that runs in the gateway's own process.
@@ -23,14 +25,22 @@ type inProcessOpener struct {
 	info   json.RawMessage
 	server *mcp.Server
 	era    era
+	end    func(context.Context) error // gives back what the server holds; nil for nothing
 }
 
-func newInProcessOpener(_ string, cfg *Config, log *slog.Logger, version string) (opener, error) {
-	server, err := builtin.New(cfg.Preset, builtin.Config{Version: version})
+func newInProcessOpener(name string, cfg *Config, log *slog.Logger, version string, lab *Lab) (opener, error) {
+	conf, err := cfg.builtinConfig()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("downstream %q: %w", name, err)
 	}
-	return newServerOpener(server, cfg, log, version), nil
+	conf.Name, conf.Version, conf.Log, conf.Lab = name, version, log, lab
+	server, err := builtin.New(cfg.Preset, conf)
+	if err != nil {
+		return nil, fmt.Errorf("downstream %q: %w", name, err)
+	}
+	o := newServerOpener(server.MCP, cfg, log, version)
+	o.end = server.Close
+	return o, nil
 }
 
 // newServerOpener returns an opener for a server in this process.
@@ -50,7 +60,16 @@ func newServerOpener(server *mcp.Server, cfg *Config, log *slog.Logger, version 
 	return &inProcessOpener{cfg: cfg, log: log, info: gatewayInfo(version), server: server}
 }
 
-func (s *inProcessOpener) close() {}
+func (s *inProcessOpener) close() {
+	if s.end == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeouts.Close)
+	defer cancel()
+	if err := s.end(ctx); err != nil {
+		s.log.WarnContext(ctx, "the built-in server could not give everything back", "err", err)
+	}
+}
 
 func (s *inProcessOpener) open(ctx context.Context, o opening) (link, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeouts.Initialize)
@@ -88,6 +107,34 @@ type inProcessLink struct {
 
 // Connect implements mcp.Transport.
 func (l *inProcessLink) Connect(context.Context) (mcp.Connection, error) { return serverEnd{l}, nil }
+
+// call implements link. What the system behind a built-in server did wrong is an error as it would be of a remote server.
+func (l *inProcessLink) call(ctx context.Context, c *Call) (json.RawMessage, error) {
+	raw, err := l.mux.call(ctx, c)
+	if rpc, ok := errors.AsType[*wire.Error](err); ok && rpc.Code == kit.CodeFailure {
+		return nil, ofSystem(rpc)
+	}
+	return raw, err
+}
+
+// ofSystem turns a failure that a built-in server reports into an error of this package.
+func ofSystem(rpc *wire.Error) error {
+	f, err := kit.ParseFailure(rpc.Data)
+	if err != nil {
+		return rpc
+	}
+	switch {
+	case f.Status != 0 || f.Class == kit.ClassRateLimited || f.Class == kit.ClassBusy || f.Class == kit.ClassAuth || f.Class == kit.ClassAuthExhausted:
+		e := &StatusError{Status: f.Status, RetryAfter: f.RetryAfter, Text: f.Message, Refused: !f.Executed}
+		if f.Class != kit.ClassStatus {
+			e.Class = f.Class
+		}
+		return e
+	case f.Executed:
+		return &LostError{Class: f.Class, Err: f}
+	}
+	return &UnavailableError{Class: f.Class, RetryAfter: f.RetryAfter, Err: f}
+}
 
 // send is the writeFunc of the link.
 func (l *inProcessLink) send(ctx context.Context, msg []byte) error {

@@ -52,7 +52,7 @@ func TestInProcessPresets(t *testing.T) {
 		t.Run(preset, func(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.Preset = preset
-			s, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1")
+			s, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestInProcessPresets(t *testing.T) {
 func TestInProcessUnknownPreset(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Preset = "none"
-	if _, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1"); err == nil {
+	if _, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", nil); err == nil {
 		t.Error("an unknown preset was accepted")
 	}
 }

@@ -1,6 +1,11 @@
 package downstream
 
-import "github.com/mcpgw/mcpgw/downstream/builtin"
+import (
+	"time"
+
+	"github.com/mcpgw/mcpgw/downstream/builtin"
+	"github.com/mcpgw/mcpgw/downstream/builtin/lab"
+)
 
 // Modern is the first revision without a handshake: each request carries its revision and capabilities in its _meta
 // (specification 2026-07-28, basic/versioning).
@@ -24,3 +29,23 @@ const (
 
 // Presets returns the names of the built-in servers.
 func Presets() []string { return builtin.Names() }
+
+// Lab holds the simulated systems that presets with "url: lab" talk to.
+type Lab = lab.Lab
+
+// LabFault is what can be wrong with a simulated system, LabStatus how it is.
+type (
+	LabFault  = lab.Fault
+	LabStatus = lab.Status
+)
+
+// ParseLabFault returns the fault of a name; delay is for those that have one, 0 for the usual.
+func ParseLabFault(name string, delay time.Duration) (LabFault, error) {
+	return lab.ParseFault(name, delay)
+}
+
+// LabFaults returns the names of all faults, sorted.
+func LabFaults() []string { return lab.AllFaults() }
+
+// NewLab returns a Lab without simulators.
+func NewLab() *Lab { return lab.New() }

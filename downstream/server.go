@@ -26,6 +26,8 @@ type Options struct {
 	// notifications/resources/updated. Nil drops it.
 	Upcalls func(method string, params json.RawMessage)
 
+	Lab *Lab // where presets with "url: lab" have their simulators; nil for none
+
 	// Seed is shown as the catalogue until the server has been listed; nil shows nothing. It bridges the time in which a server is
 	// replaced by itself with other settings.
 	Seed *Catalog
@@ -104,7 +106,7 @@ func New(name string, cfg Config, opts Options) (*Server, error) {
 		subs: map[string]int{}, levels: map[string]json.RawMessage{},
 	}
 	var err error
-	if s.opener, err = newOpener(name, &s.cfg, s.log, opts.Version); err != nil {
+	if s.opener, err = newOpener(name, &s.cfg, s.log, &opts); err != nil {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -118,14 +120,14 @@ func New(name string, cfg Config, opts Options) (*Server, error) {
 }
 
 // newOpener chooses the transport.
-func newOpener(name string, cfg *Config, log *slog.Logger, version string) (opener, error) {
+func newOpener(name string, cfg *Config, log *slog.Logger, opts *Options) (opener, error) {
 	switch cfg.Kind() {
 	case "builtin":
-		return newInProcessOpener(name, cfg, log, version)
+		return newInProcessOpener(name, cfg, log, opts.Version, opts.Lab)
 	case "stdio":
-		return newStdioOpener(name, cfg, log, version)
+		return newStdioOpener(name, cfg, log, opts.Version)
 	case "http":
-		return newHTTPOpener(name, cfg, log, version)
+		return newHTTPOpener(name, cfg, log, opts.Version)
 	}
 	return nil, fmt.Errorf("downstream %q: unknown kind", name)
 }
@@ -304,7 +306,7 @@ func (s *Server) linkFor(ctx context.Context, c *Client) (link, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if c == nil || !s.perClient(m.peer()) {
+	if c == nil || !s.perClient(m.peer()) && (!c.Shared || m.peer().modern() || s.cfg.Session != "shared" || s.cfg.Kind() != "http") {
 		return m, func() {}, nil
 	}
 	return s.pool.get(ctx, c)

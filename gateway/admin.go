@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// AdminHandler serves /healthz, /readyz, /status, POST /-/reload and POST /-/circuit.
+// AdminHandler serves /healthz, /readyz, /status, POST /-/reload, POST /-/circuit and /-/lab.
 func (g *Gateway) AdminHandler() http.Handler { return http.HandlerFunc(g.serveAdmin) }
 
 func (g *Gateway) serveAdmin(w http.ResponseWriter, req *http.Request) {
@@ -39,6 +39,8 @@ func (g *Gateway) serveAdmin(w http.ResponseWriter, req *http.Request) {
 		_ = json.NewEncoder(w).Encode(&st) // a client that is gone needs no answer
 	case "/-/circuit":
 		g.serveControl(w, req, principal)
+	case "/-/lab":
+		g.serveLab(w, req)
 	case "/-/reload":
 		g.serveReload(w, req)
 	default:

@@ -36,6 +36,10 @@ func (g *Gateway) Apply(ctx context.Context, s Settings) (Change, error) {
 		return change, errors.New("the gateway is closed")
 	}
 	old := g.settings.Load()
+	seals, err := newSeals(s.Gateway.SealingKeys, g.key)
+	if err != nil {
+		return change, fmt.Errorf("gateway.sealing_keys: %w", err)
+	}
 	next := map[string]*target{}
 	var started, ended []*target
 	for _, name := range slices.Sorted(maps.Keys(s.Downstreams)) {
@@ -75,6 +79,7 @@ func (g *Gateway) Apply(ctx context.Context, s Settings) (Change, error) {
 	}
 	g.targets = next
 	g.settings.Store(&s)
+	g.seals.Store(seals)
 	select {
 	case g.applied <- struct{}{}:
 	default:
@@ -103,7 +108,7 @@ func (g *Gateway) Apply(ctx context.Context, s Settings) (Change, error) {
 // newTarget makes a downstream that is not started yet. It takes over what is known of was, which it replaces, if that is the same
 // server with other settings.
 func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was *target) (*target, error) {
-	tg := &target{name: name, log: g.log}
+	tg := &target{name: name, log: g.log, joins: cfg.Session == "shared" && cfg.Kind() == "http"}
 	var seed *downstream.Catalog
 	if was != nil {
 		if old := was.server.Config(); old.Command == cfg.Command && old.URL == cfg.URL && old.Preset == cfg.Preset && slices.Equal(old.Args, cfg.Args) {
@@ -117,7 +122,7 @@ func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was 
 		}
 	}
 	tg.server, err = downstream.New(name, cfg, downstream.Options{
-		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed,
+		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed, Lab: g.lab,
 		Upcalls: func(method string, params json.RawMessage) { g.sharedUpcall(tg, method, params) },
 		Ready: func() {
 			tg.ready.Store(time.Now().UnixNano())
@@ -176,7 +181,7 @@ func (g *Gateway) sortedTargets() []*target {
 // newView builds what clients see of targets.
 func (g *Gateway) newView(targets []*target) *view {
 	cfg := &g.settings.Load().Gateway
-	mk := &tableMaker{own: ownTools(cfg), info: g.info, instructions: cfg.Instructions, pageSize: cfg.PageSize, key: g.key}
+	mk := &tableMaker{own: ownTools(cfg), info: g.info, instructions: cfg.Instructions, pageSize: cfg.PageSize, key: g.seals.Load().cursors}
 	v := &view{all: mk.all(targets), single: make(map[string]*table, len(targets))}
 	for _, tg := range targets {
 		v.single[tg.name] = mk.single(tg)

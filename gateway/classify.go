@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -20,6 +22,7 @@ import (
 type rules struct {
 	patterns []pattern
 	codes    map[int64]bool
+	statuses map[int]statusMeaning
 	secrets  []string // values that no error text may show
 	trust    bool
 	stdio    bool
@@ -40,6 +43,9 @@ func (pol *policy) setRules(p *Policies, cfg *downstream.Config) error {
 		}
 		r.codes[int64(c)] = true
 	}
+	if r.statuses, err = p.Classification.statuses(); err != nil {
+		return err
+	}
 	const telling = 6 // shorter values are words that texts contain by chance
 	for _, v := range cfg.Headers {
 		// Of "Bearer x" it is x that must not be seen.
@@ -49,7 +55,7 @@ func (pol *policy) setRules(p *Policies, cfg *downstream.Config) error {
 			}
 		}
 	}
-	for _, v := range cfg.Env {
+	for _, v := range append(slices.Collect(maps.Values(cfg.Env)), cfg.Token, cfg.Password) {
 		if s := v.Reveal(); len(s) >= telling {
 			r.secrets = append(r.secrets, s)
 		}
@@ -167,10 +173,10 @@ func (r *rules) failure(err error) resilience.Outcome {
 	case errors.As(err, &away):
 		o := resilience.Outcome{Breaker: resilience.Failure, Retry: resilience.RetryUnsent, Class: away.Class, Sent: resilience.NotSent, Incident: away.Incident}
 		if errors.As(away.Err, &status) { // the handshake was refused
-			if s := ofStatus(status); s.Breaker == resilience.Ignored {
+			if s := r.status(status); s.Breaker == resilience.Ignored {
 				o.Breaker, o.Retry = resilience.Ignored, resilience.RetryNever
 			}
-			o.Class = strconv.Itoa(status.Status)
+			o.Class = r.status(status).Class
 		}
 		switch away.Class {
 		case "tls", "stopped":
@@ -190,7 +196,7 @@ func (r *rules) failure(err error) resilience.Outcome {
 	case errors.As(err, &session):
 		return resilience.Outcome{Breaker: resilience.Ignored, Retry: resilience.RetryRejected, Class: "session_lost", Sent: resilience.Answered, Immediate: true}
 	case errors.As(err, &status):
-		return ofStatus(status)
+		return r.status(status)
 	case errors.As(err, &lost):
 		o := resilience.Outcome{Breaker: resilience.Failure, Retry: resilience.RetryIdempotent, Class: lost.Class, Sent: resilience.WasSent, Incident: lost.Incident}
 		if lost.Class == "cancelled" {
@@ -217,6 +223,30 @@ func (r *rules) rpc(code int64) resilience.Outcome {
 	case code == wire.CodeHeaderMismatch, code == wire.CodeUnsupportedProtocol:
 		// It did not act, but the same request again would be refused again: the session, or what is known of the tool, must change first.
 		o.Breaker = resilience.Ignored
+	}
+	return o
+}
+
+// status classifies an HTTP status that is not an answer to the request.
+func (r *rules) status(e *downstream.StatusError) resilience.Outcome {
+	o := ofStatus(e)
+	if e.Class != "" {
+		o.Class = e.Class
+	}
+	meaning, ok := r.statuses[e.Status]
+	switch {
+	case e.Class == "auth_error", e.Class == "auth_exhausted":
+		// Nothing gets better by asking again: accounts are locked, and sessions are used up, by attempts.
+		o.Breaker, o.Retry = resilience.Ignored, resilience.RetryNever
+	case e.Class == "rate_limited", e.Class == "busy":
+		o.Breaker, o.Retry = resilience.Ignored, resilience.RetryRejected
+	case !ok:
+	case meaning == statusFailure:
+		o.Breaker, o.Retry = resilience.Failure, resilience.RetryIdempotent
+	case meaning == statusPushback:
+		o.Breaker, o.Retry = resilience.Ignored, resilience.RetryRejected
+	case meaning == statusIgnored:
+		o.Breaker, o.Retry = resilience.Ignored, resilience.RetryNever
 	}
 	return o
 }

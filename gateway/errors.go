@@ -73,6 +73,12 @@ func explain(name string, err error) *failure {
 	case errors.As(err, &status):
 		f.Error, f.code, f.Class, wait = "http_status", wire.CodeBadGateway, strconv.Itoa(status.Status), status.RetryAfter
 		f.Executed = executedAfter(status.Status)
+		if status.Class != "" {
+			f.Error, f.Class = status.Class, status.Class
+		}
+		if status.Refused {
+			f.Executed = downstream.ExecutedNo
+		}
 		f.Message = fmt.Sprintf("Server %q refused: %v. %s", name, status, maybeExecuted(f.Executed))
 	case errors.As(err, &lost) && errors.Is(lost.Err, context.DeadlineExceeded):
 		f.Error, f.code, f.Class = "timeout", wire.CodeTimeout, "timeout"

@@ -35,8 +35,11 @@ type Gateway struct {
 	streams   atomic.Int64    // open notification streams
 	work      downstream.Gate // requests being answered
 	admission admission       // calls on their way to downstreams
-	clients   sync.Map        // principalKey → *downstream.Client, for modern clients
-	key       []byte          // seals cursors
+	clients   sync.Map        // jointKey → *joint
+	seals     atomic.Pointer[seals]
+	key       []byte // of this process, for seals
+	lot       lot
+	lab       *downstream.Lab // the simulators of presets with "url: lab"
 	info      json.RawMessage
 
 	ctx      context.Context // ends when Close begins
@@ -58,6 +61,7 @@ type target struct {
 	server *downstream.Server
 	policy *policy
 	log    *slog.Logger
+	joins  bool         // its clients share sessions, see joint
 	ready  atomic.Int64 // UnixNano when the server last opened its session
 	stop   func()       // ends the prober; nil before it runs
 }
@@ -78,10 +82,13 @@ func New(opts Options) *Gateway {
 	}
 	g := &Gateway{
 		opts: opts, log: opts.Logger, sessions: registry{byID: map[string]*session{}}, stdio: registry{byID: map[string]*session{}}, key: make([]byte, 32),
+		lab:   downstream.NewLab(),
 		info:  wire.Edit(nil, wire.Member{Key: "name", Value: wire.Quote("mcpgw")}, wire.Member{Key: "version", Value: wire.Quote(opts.Version)}),
 		dirty: make(chan struct{}, 1), applied: make(chan struct{}, 1), draining: make(chan struct{}), targets: map[string]*target{},
 	}
-	_, _ = rand.Read(g.key) // never fails (crypto/rand)
+	_, _ = rand.Read(g.key)        // never fails (crypto/rand)
+	own, _ := newSeals(nil, g.key) // the length of the key is right
+	g.seals.Store(own)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.settings.Store(&Settings{Gateway: DefaultConfig(), Admission: DefaultAdmission()})
 	g.admission.configure(DefaultAdmission())
@@ -119,47 +126,10 @@ func (g *Gateway) tableFor(name string) *table {
 	return v.single[name]
 }
 
-// principalClient returns what a downstream with sessions is told of the modern clients of one principal, who share a session with
-// it: their revision has none.
-func (g *Gateway) principalClient(principal string, tg *target) *downstream.Client {
-	key := principalKey{principal, tg}
-	if c, ok := g.clients.Load(key); ok {
-		return c.(*downstream.Client)
-	}
-	c, _ := g.clients.LoadOrStore(key, &downstream.Client{ID: "principal:" + principal, Upcalls: principalUpcalls{g, principal, tg}})
-	return c.(*downstream.Client)
-}
-
-type principalKey struct {
-	principal string
-	tg        *target
-}
-
-// principalUpcalls takes what a server says, outside of any call, on the session that the modern clients of one principal share.
-type principalUpcalls struct {
-	g         *Gateway
-	principal string
-	tg        *target
-}
-
-func (u principalUpcalls) Notify(method string, params json.RawMessage) {
-	switch method {
-	case "notifications/resources/updated":
-		u.g.listens.updated(u.tg, params, u.principal)
-	case "notifications/tools/list_changed", "notifications/prompts/list_changed", "notifications/resources/list_changed":
-		u.tg.server.Relist()
-	default:
-		u.g.log.Debug("notification dropped, it belongs to no call and the clients have no session", "downstream", u.tg.name, "method", method)
-	}
-}
-
-func (u principalUpcalls) Request(_ context.Context, method string, _ json.RawMessage) (json.RawMessage, error) {
-	return nil, wire.Errorf(wire.CodeMethodNotFound, "mcpgw: %s cannot be asked here: it belongs to no call, and the client's revision has no session", method)
-}
-
 // Drain ends every stream in good order and waits for requests in flight, at most until ctx is done. New requests are refused.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.drainOnce.Do(func() { close(g.draining) })
+	g.lot.clear()
 	return g.work.Drain(ctx)
 }
 
@@ -196,6 +166,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	}
 	wg.Wait()
 	g.wg.Wait()
+	g.lab.Close()
 	return errors.Join(errs...)
 }
 

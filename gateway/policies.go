@@ -35,6 +35,9 @@ type Classification struct {
 	TrustAnnotations  bool      `yaml:"trust_annotations" default:"false" doc:"Believe the hints of this server's tools (readOnlyHint, idempotentHint), so that such calls may be repeated after they were sent."`
 	ToolErrorPatterns []Pattern `yaml:"tool_error_patterns" doc:"Results with isError whose text means that the server, or what is behind it, does not work. The result reaches the client unchanged."`
 	RPCFailureCodes   []int     `yaml:"rpc_failure_codes" doc:"JSON-RPC error codes that mean that the server does not work, such as -32000."`
+	FailureStatuses   []string  `yaml:"failure_statuses" doc:"HTTP statuses, or ranges such as 595-599, that mean that the server does not work, besides 408 and 500, 502 to 504."`
+	PushbackStatuses  []string  `yaml:"pushback_statuses" doc:"HTTP statuses by which the server says that it did not act and wants to be asked later, besides 429."`
+	IgnoredStatuses   []string  `yaml:"ignored_statuses" doc:"HTTP statuses that mean nothing for the circuit and are not worth another attempt."`
 }
 
 // DefaultClassification returns a Classification with every default filled in.
@@ -77,6 +80,9 @@ func (p *Policies) Validate() error {
 		errs = append(errs, fieldError("circuit_breaker.probe.method", "expected one of %s, found %q", strings.Join(probeMethods, ", "), m))
 	}
 	if _, err := compilePatterns(p.Classification.ToolErrorPatterns); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := p.Classification.statuses(); err != nil {
 		errs = append(errs, err)
 	}
 	for _, pattern := range slices.Sorted(maps.Keys(p.Tools)) {

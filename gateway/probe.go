@@ -88,6 +88,8 @@ func (tg *target) probeMethod(method string) string {
 	switch {
 	case method != "" && method != "auto":
 		return method
+	case tg.server.Config().Preset != "":
+		return "ping" // which a built-in server passes on to its system
 	case tg.server.Catalog().Modern():
 		return "server/discover"
 	}

@@ -119,7 +119,7 @@ names as ${NAME}, FF_ENABLE_RESILIENCE_PATTERNS=false, which switches the polici
 	flags.StringVar(&a.configPath, "config", "", "`file` to read (default ./gateway.yaml, then mcpgw/gateway.yaml in the user's configuration folder)")
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error, instead of telemetry.log_level")
 	flags.StringVar(&a.logFormat, "log-format", "", "text or json, instead of telemetry.log_format")
-	root.AddCommand(a.serveCommand(), a.stdioCommand(), a.checkCommand(), a.statusCommand(), a.circuitCommand(), a.versionCommand(), a.schemaCommand())
+	root.AddCommand(a.serveCommand(), a.stdioCommand(), a.checkCommand(), a.statusCommand(), a.circuitCommand(), a.labCommand(), a.versionCommand(), a.schemaCommand())
 	return root
 }
 

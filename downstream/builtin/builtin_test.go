@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
 )
 
 func TestNames(t *testing.T) {
@@ -30,14 +32,14 @@ func TestNames(t *testing.T) {
 func TestServeOverStream(t *testing.T) {
 	for _, revision := range []string{"2024-11-05", "2025-11-25", "2026-07-28"} {
 		t.Run(revision, func(t *testing.T) {
-			s, err := New("host", Config{Version: "1"})
+			server, err := New("host", Config{Config: kit.Config{Version: "1"}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			toServer, fromClient := io.Pipe()
 			toClient, fromServer := io.Pipe()
 			done := make(chan error, 1)
-			go func() { done <- s.Run(t.Context(), &mcp.IOTransport{Reader: toServer, Writer: fromServer}) }()
+			go func() { done <- server.MCP.Run(t.Context(), &mcp.IOTransport{Reader: toServer, Writer: fromServer}) }()
 			c, err := mcp.NewClient(&mcp.Implementation{Name: "test"}, nil).
 				Connect(t.Context(), &mcp.IOTransport{Reader: toClient, Writer: fromClient}, &mcp.ClientSessionOptions{ProtocolVersion: revision})
 			if err != nil {
@@ -60,19 +62,19 @@ func TestServeOverStream(t *testing.T) {
 }
 
 func TestPanicIsAnError(t *testing.T) {
-	servers["panics"] = func(Config) (*mcp.Server, error) {
+	presets["panics"] = preset{host: func(Config) (*mcp.Server, error) {
 		s := mcp.NewServer(&mcp.Implementation{Name: "panics"}, nil)
 		mcp.AddTool(s, &mcp.Tool{Name: "now"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
 			panic("at the disco")
 		})
 		return s, nil
-	}
-	defer delete(servers, "panics")
-	s, err := New("panics", Config{})
+	}}
+	defer delete(presets, "panics")
+	server, err := New("panics", Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := connectTo(t, s, "")
+	c := connectTo(t, server.MCP, "")
 	_, err = c.CallTool(t.Context(), &mcp.CallToolParams{Name: "now"})
 	if err == nil || !strings.Contains(err.Error(), "tools/call: internal error: at the disco") {
 		t.Errorf("got %v", err)

@@ -20,6 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
 )
 
 var hostTools = []string{"cpu", "disks", "memory", "network", "overview", "processes", "temperatures"}
@@ -27,16 +29,19 @@ var hostTools = []string{"cpu", "disks", "memory", "network", "overview", "proce
 // connect returns a client of a host server with the probes p, or of the real machine if p is nil.
 func connect(t *testing.T, p *probes, revision string) *mcp.ClientSession {
 	t.Helper()
-	s, err := New("host", Config{Version: "1.2.3"})
-	if p != nil {
-		s, err = newHostWith(Config{Version: "1.2.3"}, *p)
+	cfg := Config{Config: kit.Config{Version: "1.2.3"}}
+	if p == nil {
+		s, err := New("host", cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return connectTo(t, s.MCP, revision)
 	}
+	s, err := newHostWith(cfg, *p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p != nil {
-		s.AddReceivingMiddleware(protect)
-	}
+	s.AddReceivingMiddleware(protect)
 	return connectTo(t, s, revision)
 }
 

@@ -9,8 +9,9 @@ const module = "github.com/mcpgw/mcpgw/"
 var plan = map[string][]string{
 	"cmd/mcpgw":                {"gateway", "internal/config", "telemetry", "downstream"}, // downstream: only MaybeReaper, see calls
 	"gateway":                  {"downstream", "resilience", "telemetry", "internal/wire"},
-	"downstream":               {"downstream/builtin", "downstream/internal/proc", "telemetry", "internal/wire"},
-	"downstream/builtin":       {"telemetry", "internal/wire"},
+	"downstream":               {"downstream/builtin", "downstream/builtin/kit", "downstream/builtin/lab", "downstream/internal/proc", "telemetry", "internal/wire"},
+	"downstream/builtin/kit":   {"telemetry", "internal/wire"},
+	"downstream/builtin/lab":   {},
 	"downstream/internal/proc": {},
 	"resilience":               {},
 	"telemetry":                {},
@@ -26,8 +27,18 @@ func mayImport(pkg string) ([]string, bool) {
 	if under(pkg, "integration") {
 		return []string{"integration", "internal/mcptest", "internal/wire"}, true
 	}
-	may, ok := plan[pkg]
-	return may, ok
+	if may, ok := plan[pkg]; ok {
+		return may, true
+	}
+	switch {
+	case pkg == "downstream/builtin": // the register of all built-in servers
+		return []string{"downstream/builtin", "telemetry", "internal/wire"}, true
+	case strings.HasPrefix(pkg, "downstream/builtin/") && strings.HasSuffix(pkg, "/sim"): // a simulator, which knows nothing of the server that is tried on it
+		return []string{"downstream/builtin/lab"}, true
+	case strings.HasPrefix(pkg, "downstream/builtin/"): // one system; its tests use its simulator
+		return []string{"downstream/builtin/kit", "downstream/builtin/lab", pkg + "/sim", "telemetry", "internal/wire"}, true
+	}
+	return nil, false
 }
 
 // kept lists modules that belong to one package, so that a change of heart about one of them stays in one room. Tests may read what

@@ -71,7 +71,7 @@ func (doc *document) file(m *merger) *File {
 	}
 	for name, s := range doc.Downstreams {
 		f.Settings.Downstreams[name] = s.Config
-		f.Settings.Policies[name] = m.server(name, &s.Resilience)
+		f.Settings.Policies[name] = m.server(name, s.Preset, &s.Resilience)
 	}
 	return f
 }

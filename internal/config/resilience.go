@@ -96,6 +96,16 @@ func (p *policies) builtin(profile string) bool {
 	return true
 }
 
+// preset puts over p what is known of the system behind a preset.
+func (p *policies) preset(name string) {
+	g := gateway.Policies{Config: p.config(), Classification: p.Classification}
+	if !gateway.ApplyPreset(name, &g) {
+		return
+	}
+	p.Timeouts, p.Retry, p.CircuitBreaker, p.Bulkhead, p.RateLimit, p.Hedge = g.Timeouts, g.Retry, g.CircuitBreaker, g.Bulkhead, g.RateLimit, g.Hedge
+	p.Safety, p.Classification = g.Safety, g.Classification
+}
+
 func (p *policies) config() resilience.Config {
 	c := resilience.DefaultConfig()
 	c.Safety, c.Timeouts, c.Retry, c.CircuitBreaker = p.Safety, p.Timeouts, p.Retry, p.CircuitBreaker
@@ -174,13 +184,16 @@ func (m *merger) finish(p *policies, enabled bool, mode string) gateway.Policies
 }
 
 // server merges the policies of one downstream.
-func (m *merger) server(name string, s *serverPolicies) gateway.Policies {
+func (m *merger) server(name, preset string, s *serverPolicies) gateway.Policies {
 	path := "downstreams." + name + ".resilience"
 	profile, at := s.Profile, path+".profile"
 	if profile == "" {
 		profile, at = m.top.Defaults.Profile, atDefaults+".profile"
 	}
 	p, layers := m.base(profile, at)
+	if s.Profile == "" {
+		p.preset(preset)
+	}
 	m.over(&p, &s.policies, path)
 	layers = append([]string{path}, layers...)
 	m.d.layers[path] = layers

@@ -1,0 +1,82 @@
+package kit
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/google/jsonschema-go/jsonschema"
+)
+
+// inputSchema infers the schema of a tool's arguments from the fields of In: `json` names them and says by omitempty which are optional,
+// `jsonschema` describes them. Unknown arguments are refused. What cannot be said in a tag is put into adjust.
+func inputSchema[In any](adjust func(*jsonschema.Schema)) (*jsonschema.Schema, error) {
+	s, err := jsonschema.For[In](nil)
+	if err != nil {
+		return nil, fmt.Errorf("input schema of %s: %w", reflect.TypeFor[In](), err)
+	}
+	plain(s)
+	if adjust != nil {
+		adjust(s)
+	}
+	return s, nil
+}
+
+// outputSchema infers the schema of a tool's structured content, in a short form, because clients may put it before a model. No member is
+// required, because what a system does not tell is left out, and a client need not refuse members that a later version adds.
+func outputSchema[Out any]() (*jsonschema.Schema, error) {
+	s, err := jsonschema.For[Out](nil)
+	if err != nil {
+		return nil, fmt.Errorf("output schema of %s: %w", reflect.TypeFor[Out](), err)
+	}
+	short(s)
+	return s, nil
+}
+
+// plain takes the "null or" out of types: what is a pointer, a slice or a map in Go is left out rather than null.
+func plain(s *jsonschema.Schema) {
+	if s == nil {
+		return
+	}
+	if len(s.Types) == 2 && s.Types[0] == "null" {
+		s.Type, s.Types = s.Types[1], nil
+	}
+	for _, p := range s.Properties {
+		plain(p)
+	}
+	plain(s.Items)
+}
+
+func short(s *jsonschema.Schema) {
+	if s == nil {
+		return
+	}
+	if len(s.Types) == 2 && s.Types[0] == "null" {
+		s.Type, s.Types = s.Types[1], nil
+	}
+	s.AdditionalProperties, s.Required, s.Minimum, s.PropertyOrder = nil, nil, nil, nil
+	for _, p := range s.Properties {
+		short(p)
+	}
+	short(s.Items)
+}
+
+// Enum restricts a string argument to the values. It is for the Adjust of a [Tool].
+func Enum(s *jsonschema.Schema, name string, values ...string) {
+	p := s.Properties[name]
+	if p == nil {
+		panic(fmt.Sprintf("kit: no argument %q", name))
+	}
+	p.Enum = make([]any, len(values))
+	for i, v := range values {
+		p.Enum[i] = v
+	}
+}
+
+// Range restricts a numeric argument. It is for the Adjust of a [Tool].
+func Range(s *jsonschema.Schema, name string, least, most float64) {
+	p := s.Properties[name]
+	if p == nil {
+		panic(fmt.Sprintf("kit: no argument %q", name))
+	}
+	p.Minimum, p.Maximum = &least, &most
+}

@@ -1,0 +1,27 @@
+package gateway
+
+import (
+	"time"
+)
+
+// presetPolicies is what differs from the defaults for the system behind a preset (docs/presets.md). They stand between the profile that
+// resilience.defaults names and what the downstream itself says; a profile that the downstream names takes their place.
+var presetPolicies = map[string]func(*Policies){
+	"host": func(*Policies) {},
+}
+
+// ApplyPreset puts over p what the preset is about. It reports false if there is no such preset.
+func ApplyPreset(preset string, p *Policies) bool {
+	apply, ok := presetPolicies[preset]
+	if !ok {
+		return false
+	}
+	p.Classification.TrustAnnotations = true // they are ours
+	apply(p)
+	return true
+}
+
+// patience sets how long one attempt and the whole call may take, for systems that are slower or faster than most.
+func (p *Policies) patience(attempt, overall time.Duration) {
+	p.Timeouts.Attempt, p.Timeouts.Overall = attempt, overall
+}
