@@ -143,13 +143,17 @@ func (l *httpLink) call(ctx context.Context, c *Call) (json.RawMessage, error) {
 	return raw, err
 }
 
-// headerFor returns the headers of a call. A legacy server gets the same with every call.
+// headerFor returns the headers of a call. A legacy server gets the same with every call, but for the trace context.
 func (l *httpLink) headerFor(c *Call) http.Header {
-	if !l.modern() {
+	if !l.modern() && c.Trace == nil {
 		return l.header
 	}
-	h := make(http.Header, len(l.header)+len(c.Header)+2)
+	h := make(http.Header, len(l.header)+len(c.Header)+len(c.Trace)+2)
 	maps.Copy(h, l.header)
+	maps.Copy(h, c.Trace)
+	if !l.modern() {
+		return h
+	}
 	for name, values := range c.Header {
 		if strings.HasPrefix(name, "Mcp-Param-") {
 			h[name] = values

@@ -24,6 +24,7 @@ type Client struct {
 	Capabilities json.RawMessage // what the client declared
 	Info         json.RawMessage // the client's own clientInfo
 	Upcalls      Stream          // takes what the server says outside any call
+	Shared       bool            // several clients use it: nothing is guessed about whose a message of the server is
 	Lost         func()          // called when the server ended the session of its own accord; must not block; may be nil
 }
 
@@ -34,6 +35,7 @@ type Call struct {
 	Body   *wire.Object    // Params, where its members are known already; nil where they are not
 	Target string          // tool or prompt name or resource URI, which Mcp-Name mirrors; "" for none
 	Header http.Header     // the client's Mcp-Param-* headers; nil for none
+	Trace  http.Header     // traceparent, tracestate and baggage, for servers over HTTP; nil for none
 	Client *Client         // nil for a modern client and for the gateway's own requests
 	Modern bool            // the client spoke a modern revision, so Params may carry reserved _meta members
 	Stream Stream          // takes what the server sends before the answer; nil refuses requests and drops notifications

@@ -13,11 +13,19 @@ func (g *Gateway) serveAdmin(w http.ResponseWriter, req *http.Request) {
 	cfg := &g.settings.Load().Gateway
 	// The same checks as for MCP: a web page must not be able to reload, and who needs a token there needs one here. Only the two
 	// probes, which say nothing about anybody, are open to whoever may name the host.
+	if _, password, ok := req.BasicAuth(); ok { // a browser cannot send a bearer token by itself
+		req = req.Clone(req.Context())
+		req.Header.Set("Authorization", "Bearer "+password)
+	}
 	principal, no := g.admit(req, cfg)
 	probe := req.URL.Path == "/healthz" || req.URL.Path == "/readyz"
 	if no != nil && !(probe && no.status == http.StatusUnauthorized) {
 		if no.status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="mcpgw"`)
+			challenge := `Bearer realm="mcpgw"`
+			if wantsPage(req) {
+				challenge = `Basic realm="mcpgw: any user name, a token of gateway.tokens as password", charset="UTF-8"`
+			}
+			w.Header().Set("WWW-Authenticate", challenge)
 		}
 		http.Error(w, no.msg, no.status)
 		return
@@ -34,9 +42,22 @@ func (g *Gateway) serveAdmin(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ready\n")) // a client that is gone needs no answer
 	case "/status":
+		w.Header().Set("Vary", "Accept")
+		if wantsPage(req) {
+			g.servePage(w)
+			return
+		}
 		st := g.Status()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(&st) // a client that is gone needs no answer
+	case "/metrics":
+		if t := g.opts.Telemetry; t != nil && t.Scrape != nil {
+			t.Scrape.ServeHTTP(w, req)
+			return
+		}
+		http.Error(w, "not served: telemetry.metrics.prometheus is not true", http.StatusNotFound)
+	case "/status/events":
+		g.servePageEvents(w, req)
 	case "/-/circuit":
 		g.serveControl(w, req, principal)
 	case "/-/lab":

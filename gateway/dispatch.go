@@ -14,6 +14,10 @@ import (
 
 // serve answers a request. The error is a *wire.Error in the terms of the client's revision.
 func (g *Gateway) serve(ctx context.Context, r *request) (a answer, err error) {
+	if g.obs != nil {
+		ctx = g.obs.begin(ctx, r)
+		defer func() { g.obs.end(ctx, r, &a, err) }()
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			g.log.ErrorContext(ctx, "panic while answering a request", "method", r.method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -117,6 +121,7 @@ func (g *Gateway) initialize(s *session, t *table, params *wire.Object) (json.Ra
 	}
 	if caps := params.Get("capabilities"); wire.IsObject(caps) {
 		s.caps = append(json.RawMessage(nil), caps...)
+		s.kinds = kindsOf(caps)
 	}
 	if info := params.Get("clientInfo"); info != nil {
 		s.info = append(json.RawMessage(nil), info...)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpgw/mcpgw/downstream"
 	"github.com/mcpgw/mcpgw/internal/wire"
+	"github.com/mcpgw/mcpgw/telemetry"
 )
 
 // Options is what a Gateway is made with and keeps for its whole life.
@@ -19,6 +20,8 @@ type Options struct {
 	Logger  *slog.Logger                // nil discards
 	Version string                      // reported to clients and servers
 	Reload  func(context.Context) error // run by POST /-/reload; nil answers 404
+	// Telemetry gets metrics, spans, and the records of requests; nil for nobody. It must outlive the Gateway.
+	Telemetry *telemetry.Telemetry
 }
 
 // Gateway is one MCP server made of many. It owns its downstreams, its clients' sessions and two goroutines; Close waits for all of
@@ -40,7 +43,9 @@ type Gateway struct {
 	key       []byte // of this process, for seals
 	lot       lot
 	lab       *downstream.Lab // the simulators of presets with "url: lab"
+	history   history         // for the status page
 	info      json.RawMessage
+	obs       *observer // nil: nobody wants to know
 
 	ctx      context.Context // ends when Close begins
 	cancel   context.CancelFunc
@@ -61,9 +66,12 @@ type target struct {
 	server *downstream.Server
 	policy *policy
 	log    *slog.Logger
-	joins  bool         // its clients share sessions, see joint
-	ready  atomic.Int64 // UnixNano when the server last opened its session
-	stop   func()       // ends the prober; nil before it runs
+	joins  bool                  // its clients share sessions, see joint
+	ready  atomic.Int64          // UnixNano when the server last opened its session
+	place  atomic.Pointer[place] // see placeOf
+	stop   func()                // ends the prober; nil before it runs
+
+	latency latencies // of answered calls
 }
 
 // view is what clients of every endpoint see at one moment. It is never changed after it is made.
@@ -93,8 +101,10 @@ func New(opts Options) *Gateway {
 	g.settings.Store(&Settings{Gateway: DefaultConfig(), Admission: DefaultAdmission()})
 	g.admission.configure(DefaultAdmission())
 	g.view.Store(g.newView(nil))
+	g.obs = newObserver(g, opts.Telemetry)
 	g.wg.Go(func() { g.reap(g.ctx) })
 	g.wg.Go(g.republish)
+	g.wg.Go(func() { g.record(g.ctx) })
 	return g
 }
 
@@ -167,6 +177,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	wg.Wait()
 	g.wg.Wait()
 	g.lab.Close()
+	g.obs.close()
 	return errors.Join(errs...)
 }
 

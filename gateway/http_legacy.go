@@ -90,7 +90,7 @@ func (e *exchange) call(s *session, m *wire.Message) {
 		return
 	}
 	defer e.g.work.Leave()
-	r := &request{method: m.Method, id: m.ID, params: m.Body, table: e.table, sess: s, principal: e.principal}
+	r := &request{method: m.Method, id: m.ID, params: m.Body, table: e.table, sess: s, principal: e.principal, trace: traceOf(e.req.Header)}
 	// A client of these revisions that disconnects has not cancelled: only notifications/cancelled does, or the end of the session.
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(e.req.Context()))
 	defer cancel(nil)
@@ -263,7 +263,7 @@ func (e *exchange) batched(s *session, m *wire.Message) []byte {
 		return wire.AppendError(nil, m.ID, asWire(err))
 	}
 	defer s.done(m.ID)
-	r := &request{method: m.Method, id: m.ID, params: m.Body, table: e.table, sess: s, principal: e.principal}
+	r := &request{method: m.Method, id: m.ID, params: m.Body, table: e.table, sess: s, principal: e.principal, trace: traceOf(e.req.Header)}
 	// The answer is one JSON array: what a server says meanwhile goes on the standalone stream.
 	r.stream = batchStream{s}
 	a, err := e.g.serve(ctx, r)

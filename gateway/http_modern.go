@@ -29,7 +29,7 @@ func (e *exchange) modern(m *wire.Message, version string) {
 	if !e.admitWork(m.ID) {
 		return
 	}
-	r := &request{method: m.Method, id: m.ID, params: m.Body, modern: true, table: e.table, principal: e.principal, header: paramHeaders(e.req.Header)}
+	r := &request{method: m.Method, id: m.ID, params: m.Body, modern: true, table: e.table, principal: e.principal, header: paramHeaders(e.req.Header), trace: traceOf(e.req.Header)}
 	if m.Method == "subscriptions/listen" {
 		e.g.work.Leave() // a stream that waits for news is not work that a shutdown waits for
 		e.listen(r)

@@ -292,7 +292,7 @@ func (g *Gateway) newPolicy(name string, p Policies, cfg *downstream.Config) (*p
 	var err error
 	pol.guard, err = resilience.NewGuard(name, p.Config, resilience.Options{
 		Logger: g.log, Classifier: pol.classify, Redact: pol.redact,
-		Events: resilience.Events{
+		Events: g.obs.watch(name, resilience.Events{
 			StateChange: func(c resilience.StateChange) {
 				if c.Key == "" {
 					pol.nudge()
@@ -303,7 +303,7 @@ func (g *Gateway) newPolicy(name string, p Policies, cfg *downstream.Config) (*p
 				pol.last.set(resilience.ClassTimeout)
 			},
 			Late: pol.late(g, name),
-		},
+		}),
 	})
 	return pol, err
 }

@@ -27,14 +27,8 @@ type request struct {
 	principal string
 	header    http.Header // Mcp-Param-* headers; nil if the client cannot send any
 	stream    downstream.Stream
-}
-
-// client returns what a downstream is told of the client.
-func (r *request) client(g *Gateway, tg *target) *downstream.Client {
-	if r.sess != nil {
-		return r.sess.client(tg)
-	}
-	return g.principalClient(r.principal, tg)
+	trace     http.Header // of the HTTP request: traceparent, tracestate, baggage; nil for none
+	seen      seen        // what telemetry wants to know
 }
 
 // caller names the client for what depends on the session, such as a rollout to a share of them.

@@ -30,6 +30,7 @@ const (
 	RetryBudget      Reason = "retry_budget"      // it failed, and the budget for repetitions is spent
 	RetryTooLate     Reason = "retry_too_late"    // it failed, and the time that is left does not suffice for another attempt
 	RetryAfterLong   Reason = "retry_after_long"  // it failed, and the dependency asked for a longer pause than is waited for
+	NotIdempotent    Reason = "not_idempotent"    // it failed after it was sent, and a second time might do harm; only in Events.NotRepeated
 	Failed           Reason = "failed"            // it failed in a way that is not repeated, or opened its circuit
 
 	Panicked Reason = "panic" // the function given to Do panicked

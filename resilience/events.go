@@ -19,7 +19,8 @@ type Events struct {
 	Attempt func(ctx context.Context, c Call, a AttemptInfo)
 	// Retry tells that an attempt failed and will be repeated after Delay.
 	Retry func(ctx context.Context, c Call, r RetryInfo)
-	// NotRepeated tells that an attempt failed and why it is not repeated although its outcome would allow it.
+	// NotRepeated tells that an attempt failed and why it is not repeated although its outcome would allow it, or, with NotIdempotent,
+	// would allow it for another call.
 	NotRepeated func(ctx context.Context, c Call, why Reason)
 	// Timeout tells of a timeout that ended an attempt or call.
 	Timeout func(ctx context.Context, c Call, e *TimeoutError)
@@ -55,6 +56,15 @@ type AttemptInfo struct {
 	Queued    time.Duration // waited for the bulkhead
 	Throttled time.Duration // waited for the rate limit
 	Err       error
+}
+
+// AttemptOf returns the number of the attempt whose context is ctx, 1 for the first, and its kind: "first", "retry" or "hedge". Where ctx
+// belongs to no attempt, because the policies are off, it is the first.
+func AttemptOf(ctx context.Context) (number int, kind string) {
+	if c := clockOf(ctx); c != nil {
+		return c.a.number, kindNames[c.a.kind]
+	}
+	return 1, kindNames[kindFirst]
 }
 
 // RetryInfo is a repetition that is about to be made.

@@ -289,6 +289,9 @@ func (p *plan) again(k *call, a *attempt) Reason {
 	o := a.outcome
 	if why := a.ending(); !mayRepeat(o, k.call.Safety) || k.shadow {
 		k.wait = a.openFor()
+		if f := p.opts.Events.NotRepeated; f != nil && o.Retry == RetryIdempotent && p.cfg.Retry.Enabled && !k.shadow {
+			f(k.Context, k.call, NotIdempotent)
+		}
 		return why
 	}
 	var delay time.Duration

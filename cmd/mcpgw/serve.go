@@ -87,7 +87,15 @@ func (a *app) serve(ctx context.Context, d *daemon) error {
 		return err
 	}
 	r := newReloader(path, data, d.log, d.reload)
-	d.gw = gateway.New(gateway.Options{Logger: d.log, Version: thisBuild().Version, Reload: r.request})
+	tel, err := a.telemetry(ctx, file.Telemetry, d.log, true)
+	if err != nil {
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+		return err
+	}
+	defer flush(context.WithoutCancel(ctx), tel, d.log)
+	d.gw = gateway.New(gateway.Options{Logger: d.log, Version: thisBuild().Version, Telemetry: tel, Reload: r.request})
 	change, err := d.gw.Apply(ctx, file.Settings)
 	if err != nil {
 		for _, l := range listeners {

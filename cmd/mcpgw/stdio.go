@@ -42,7 +42,12 @@ func (a *app) stdio(ctx context.Context) error {
 	tuneMemory()
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	gw := gateway.New(gateway.Options{Logger: log, Version: thisBuild().Version})
+	tel, err := a.telemetry(ctx, file.Telemetry, log, false)
+	if err != nil {
+		return err
+	}
+	defer flush(context.WithoutCancel(ctx), tel, log)
+	gw := gateway.New(gateway.Options{Logger: log, Version: thisBuild().Version, Telemetry: tel})
 	patience := file.Settings.Gateway.Timeouts.Shutdown
 	defer func() {
 		stop() // the second signal ends the process at once

@@ -94,6 +94,8 @@ telemetry: { log_level: debug }
 	host := downstream.DefaultConfig()
 	host.Preset, host.Disabled = "host", true
 
+	tel := telemetry.DefaultConfig()
+	tel.LogLevel = "debug"
 	want := &File{
 		Settings: gateway.Settings{
 			Gateway: gw, Downstreams: map[string]downstream.Config{"files": files, "search": search, "host": host}, Admission: gateway.DefaultAdmission(),
@@ -103,7 +105,7 @@ telemetry: { log_level: debug }
 			{File: "gateway.yaml", Line: 20, Col: 24, Path: "downstreams.files.timeouts.call", Msg: "10s ends calls before resilience.timeouts.attempt (30s) does"},
 			{File: "gateway.yaml", Line: 29, Col: 7, Path: "downstreams.search.timeouts.call", Msg: "5s ends calls before resilience.timeouts.attempt (30s) does"},
 		},
-		Telemetry: telemetry.Config{LogLevel: "debug", LogFormat: "text"},
+		Telemetry: tel,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
