@@ -2,43 +2,48 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"time"
 
 	"github.com/mcpgw/mcpgw/downstream"
 	"github.com/mcpgw/mcpgw/internal/wire"
 )
 
-// maxRounds bounds how often a server may answer one call with further questions.
-const maxRounds = 10
+// asksForInput reports whether the result of a method may ask the client for input (specification 2026-07-28, basic/patterns/mrtr).
+func asksForInput(method string) bool {
+	return method == "tools/call" || method == "prompts/get" || method == "resources/read"
+}
 
-// fulfil answers what a modern server asks in its result (specification 2026-07-28, basic/patterns/mrtr) by asking a client of an older
-// revision, which expects requests in the middle of its call, and sends the call again with the answers, round after round. Every other
-// result is returned as it is: a modern client answers for itself.
-func (g *Gateway) fulfil(ctx context.Context, r *request, tg *target, params wire.Object, res downstream.Result, send func(wire.Object) (downstream.Result, error)) (downstream.Result, error) {
-	if r.modern || !res.Modern {
-		return res, nil
-	}
-	for round := 0; ; round++ {
-		if kind, _ := wire.GetString(res.Raw, "resultType"); kind != "input_required" {
-			return res, nil
+// asking reports whether a modern result asks for input.
+func asking(raw json.RawMessage) bool {
+	kind, _ := wire.GetString(raw, "resultType")
+	return kind == "input_required"
+}
+
+// fulfil answers what a modern server asks in its result by asking a client of an older revision, which expects requests in the middle of
+// its call, and sends the call again with the answers, round after round. Every other result is returned as it is.
+func (g *Gateway) fulfil(ctx context.Context, r *request, to *route, params wire.Object, res downstream.Result) (downstream.Result, error) {
+	limit := g.settings.Load().Gateway.Limits.InputRounds
+	for round := 0; asking(res.Raw); round++ {
+		if round == limit {
+			return res, errTooManyRounds(to.target.name, limit)
 		}
-		if round == maxRounds {
-			return res, wire.Errorf(wire.CodeInternal, "mcpgw: server %q asked %d times and still wants more: the call is given up", tg.name, maxRounds)
-		}
-		answers, err := r.ask(ctx, wire.Get(res.Raw, "inputRequests"))
+		answers, err := r.ask(ctx, to.target, wire.Get(res.Raw, "inputRequests"))
 		if err != nil {
 			return res, err
 		}
 		edits := []wire.Member{{Key: "inputResponses", Value: answers}, {Key: "requestState", Value: wire.Get(res.Raw, "requestState")}}
-		if res, err = send(params.Edit(edits...)); err != nil {
+		if res, err = g.send(ctx, r, to, r.stream, params.Edit(edits...)); err != nil {
 			return res, err
 		}
 	}
+	return res, nil
 }
 
 // ask puts a server's questions to the client, one after the other, and returns the answers under the names of the questions. A client
 // that cannot be asked, or answers with an error, ends the call.
-func (r *request) ask(ctx context.Context, questions json.RawMessage) (json.RawMessage, error) {
+func (r *request) ask(ctx context.Context, tg *target, questions json.RawMessage) (json.RawMessage, error) {
 	answers := append(make([]byte, 0, 256), '{')
 	var err error
 	wire.Members(questions, func(name []byte, q json.RawMessage) bool {
@@ -47,8 +52,15 @@ func (r *request) ask(ctx context.Context, questions json.RawMessage) (json.RawM
 			err = wire.Errorf(wire.CodeInternal, "mcpgw: the server asks for input without saying what for (inputRequests[%q] has no method)", name)
 			return false
 		}
+		params := wire.Get(q, "params")
+		if err = tg.mayAsk(r.sess.kinds, method, params); err != nil {
+			return false
+		}
+		if mode, _ := wire.GetString(params, "mode"); method == "elicitation/create" && mode == "url" && wire.Get(params, "elicitationId") == nil {
+			params = wire.Set(params, "elicitationId", wire.Quote(rand.Text())) // older revisions want one
+		}
 		var answer json.RawMessage
-		if answer, err = r.stream.Request(ctx, method, wire.Get(q, "params")); err != nil {
+		if answer, err = r.stream.Request(ctx, method, r.table.asked(tg, r.sess.kinds, method, params)); err != nil {
 			return false
 		}
 		if len(answers) > 1 {
@@ -59,4 +71,104 @@ func (r *request) ask(ctx context.Context, questions json.RawMessage) (json.RawM
 		return true
 	})
 	return append(answers, '}'), err
+}
+
+// relay passes on what a modern server asks a modern client in its result: the server's state sealed, so that nobody else can bring it
+// back, or with something else; and nothing asked that the administrator forbids.
+func (g *Gateway) relay(r *request, to *route, params *wire.Object, rounds int, res downstream.Result) (downstream.Result, error) {
+	if !asking(res.Raw) {
+		return res, nil
+	}
+	cfg := &g.settings.Load().Gateway
+	if rounds >= cfg.Limits.InputRounds {
+		return res, errTooManyRounds(to.target.name, cfg.Limits.InputRounds)
+	}
+	var edits []wire.Member
+	has := kindsOf(wire.Get(r.meta(), metaClientCapabilities))
+	if allowed := to.target.allowed(); allowed != askAnything || r.table.single == nil {
+		var asks []wire.Member
+		var err error
+		wire.Members(wire.Get(res.Raw, "inputRequests"), func(name []byte, q json.RawMessage) bool {
+			method, _ := wire.GetString(q, "method")
+			p := wire.Get(q, "params")
+			if k, _, ok := needs(method, p); ok && k&^allowed != 0 {
+				err = to.target.mayAsk(has, method, p)
+				return false
+			}
+			asks = append(asks, wire.Member{Key: string(name), Value: wire.Set(q, "params", r.table.asked(to.target, has|askSamplingContext, method, p))})
+			return true
+		})
+		if err != nil {
+			return res, err
+		}
+		if asks != nil {
+			edits = append(edits, wire.Member{Key: "inputRequests", Value: wire.Edit(nil, asks...)})
+		}
+	}
+	if inner := wire.Get(res.Raw, "requestState"); inner != nil {
+		s := &state{kind: ofServer, round: rounds + 1, expires: time.Now().Add(cfg.Timeouts.Input + time.Second), inner: inner}
+		edits = append(edits, wire.Member{Key: "requestState", Value: g.sealState(s, bound(r, to, params))})
+	}
+	res.Raw = wire.Edit(res.Raw, edits...)
+	return res, nil
+}
+
+// resume returns the params with which a server gets a request again whose client has come back.
+func (s *state) resume(params *wire.Object) (wire.Object, error) {
+	if s.kind == ofServer {
+		return params.Edit(wire.Member{Key: "requestState", Value: s.inner}), nil
+	}
+	answers := params.Get("inputResponses")
+	var err error
+	seen := 0
+	wire.Members(answers, func(_ []byte, a json.RawMessage) bool {
+		seen++
+		if action, _ := wire.GetString(a, "action"); action != "accept" {
+			err = wire.Errorf(wire.CodeInvalidRequest, "the user did not agree (%q) to visit the page that the server wants visited first: the call was not executed", action)
+		}
+		return err == nil
+	})
+	if err == nil && seen == 0 {
+		err = wire.Errorf(wire.CodeInvalidParams, "inputResponses is missing: say for each of inputRequests what the user decided")
+	}
+	return params.Edit(wire.Member{Key: "requestState"}, wire.Member{Key: "inputResponses"}), err
+}
+
+// visit tells a modern client which pages an older server wants visited before it takes the call (error -32042 of revision 2025-11-25): in
+// its revision that is a question like any other.
+func (g *Gateway) visit(r *request, to *route, params *wire.Object, rounds int, e *wire.Error) (answer, error) {
+	cfg := &g.settings.Load().Gateway
+	has := r.kinds() & to.target.allowed()
+	var asks []wire.Member
+	wire.Elements(wire.Get(e.Data, "elicitations"), func(v json.RawMessage) bool {
+		if wire.IsObject(v) {
+			p := r.table.asked(to.target, has, "elicitation/create", wire.Edit(v, wire.Member{Key: "elicitationId"}, wire.Member{Key: "mode", Value: json.RawMessage(`"url"`)}))
+			q := wire.Edit(nil, wire.Member{Key: "method", Value: json.RawMessage(`"elicitation/create"`)}, wire.Member{Key: "params", Value: p})
+			asks = append(asks, wire.Member{Key: "q" + string(rune('0'+len(asks))), Value: q})
+		}
+		return len(asks) < 10
+	})
+	switch {
+	case asks == nil || !asksForInput(r.method):
+		return answer{}, wire.Errorf(wire.CodeInvalidRequest, "server %q wants a page visited first and does not say which: %s", to.target.name, e.Message)
+	case has&askURL == 0:
+		no := wire.Errorf(wire.CodeMissingClientCapability, "server %q wants a page visited first, and the client cannot be asked that: %s", to.target.name, e.Message)
+		no.Data = json.RawMessage(`{"requiredCapabilities":{"elicitation":{"url":{}}}}`)
+		return answer{}, no
+	case rounds >= cfg.Limits.InputRounds:
+		return answer{}, errTooManyRounds(to.target.name, cfg.Limits.InputRounds)
+	}
+	s := &state{kind: ofURL, round: rounds + 1, expires: time.Now().Add(cfg.Timeouts.Input + time.Second)}
+	return whole(wire.Edit(nil, wire.Member{Key: "resultType", Value: json.RawMessage(`"input_required"`)},
+		wire.Member{Key: "inputRequests", Value: wire.Edit(nil, asks...)}, wire.Member{Key: "requestState", Value: g.sealState(s, bound(r, to, params))},
+		wire.Member{Key: "_meta", Value: wire.Set(nil, downstream.MetaServerInfo, r.table.info)})), nil
+}
+
+// await answers a request whose call may be parked.
+func (g *Gateway) await(ctx context.Context, r *request, to *route, params *wire.Object, p *parked) (answer, error) {
+	res, asks, err := p.wait(ctx, func() string { return bound(r, to, params) })
+	if asks != nil {
+		return whole(asks), nil
+	}
+	return g.conclude(r, to, params, p.rounds, res, err)
 }

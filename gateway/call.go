@@ -20,6 +20,7 @@ func (g *Gateway) callTool(ctx context.Context, r *request) (answer, error) {
 	if !ok {
 		if r.table.single == nil {
 			if own := g.ownTool(name); own != nil {
+				r.seen.tool = name
 				return own(r)
 			}
 		}
@@ -28,6 +29,7 @@ func (g *Gateway) callTool(ctx context.Context, r *request) (answer, error) {
 		}
 		to = route{target: r.table.single, own: name} // never reached yet: it will say itself what it has
 	}
+	r.seen.tool = name
 	if to.marks != nil {
 		args := r.params.Get("arguments")
 		if r.header == nil {
@@ -45,6 +47,8 @@ func (g *Gateway) callTool(ctx context.Context, r *request) (answer, error) {
 		return a, nil
 	}
 	if f := explain(to.target.name, err); f != nil && !errors.Is(err, errCancelledByClient) {
+		r.seen.failed.Store(true)
+		r.seen.class, r.seen.executed = f.Class, f.Executed
 		return g.finish(r, to.target, downstream.Result{Raw: toolFailure(f)}), nil
 	}
 	return answer{}, err
@@ -129,30 +133,67 @@ func (g *Gateway) complete(ctx context.Context, r *request) (answer, error) {
 
 // forward sends a request to the downstream that owns it and brings the answer into the client's terms.
 func (g *Gateway) forward(ctx context.Context, r *request, to route, params wire.Object) (answer, error) {
-	send := func(params wire.Object) (downstream.Result, error) {
-		return g.call(ctx, r, &to, &downstream.Call{
-			Method: r.method, Params: params.Raw, Body: &params, Target: mirrored(r.method, to.own), Header: r.header, Client: r.client(g, to.target), Modern: r.modern,
-			Stream: r.stream,
+	r.seen.target, r.seen.key, r.seen.safe = to.target, to.key, to.safe
+	rounds := 0
+	if r.modern && params.Get("requestState") != nil && asksForInput(r.method) {
+		back, err := g.openState(params.Get("requestState"), bound(r, &to, &params))
+		if err != nil {
+			return answer{}, err
+		}
+		if back.kind == ofParked {
+			p, err := g.comeBack(r, back, r.kinds()&to.target.allowed(), params.Get("inputResponses"))
+			if err != nil {
+				return answer{}, err
+			}
+			return g.await(ctx, r, &to, &params, p)
+		}
+		if params, err = back.resume(&params); err != nil {
+			return answer{}, err
+		}
+		rounds = back.round
+	}
+	if has := r.kinds() & to.target.allowed(); r.mayPark(to.target, has) {
+		p := g.park(ctx, r, to.target, has, rounds, func(ctx context.Context, s downstream.Stream) (downstream.Result, error) {
+			return g.send(ctx, r, &to, s, params)
 		})
+		return g.await(ctx, r, &to, &params, p)
 	}
-	res, err := send(params)
+	res, err := g.send(ctx, r, &to, r.stream, params)
+	if err == nil && res.Modern && bytes.Contains(res.Raw, markInput) {
+		if r.modern {
+			res, err = g.relay(r, &to, &params, rounds, res)
+		} else {
+			res, err = g.fulfil(ctx, r, &to, params, res)
+		}
+	}
+	return g.conclude(r, &to, &params, rounds, res, err)
+}
+
+// send makes the call.
+func (g *Gateway) send(ctx context.Context, r *request, to *route, s downstream.Stream, params wire.Object) (downstream.Result, error) {
+	return g.call(ctx, r, to, &downstream.Call{
+		Method: r.method, Params: params.Raw, Body: &params, Target: mirrored(r.method, to.own), Header: r.header, Client: r.client(g, to.target), Modern: r.modern,
+		Stream: s, Trace: r.trace,
+	})
+}
+
+// conclude brings what a downstream answered into the client's terms.
+func (g *Gateway) conclude(r *request, to *route, params *wire.Object, rounds int, res downstream.Result, err error) (answer, error) {
 	if err == nil {
-		res, err = g.fulfil(ctx, r, to.target, params, res, send)
+		return g.finish(r, to.target, res), nil
 	}
-	if err != nil {
-		var rpc *wire.Error
-		if errors.As(err, &rpc) && !r.modern && r.method == "resources/read" && rpc.Code == wire.CodeInvalidParams && to.target.server.Catalog().Modern() {
-			return answer{}, rpc.WithCode(wire.CodeResourceNotFound)
-		}
-		if errors.As(err, &rpc) {
-			return answer{}, rpc
-		}
-		if r.method == "tools/call" {
-			return answer{}, err // callTool makes a result of it
-		}
-		return answer{}, wireError(to.target.name, err)
+	rpc, ok := errors.AsType[*wire.Error](err)
+	switch {
+	case ok && r.modern && rpc.Code == wire.CodeURLElicitationRequired:
+		return g.visit(r, to, params, rounds, rpc)
+	case ok && !r.modern && r.method == "resources/read" && rpc.Code == wire.CodeInvalidParams && to.target.server.Catalog().Modern():
+		return answer{}, rpc.WithCode(wire.CodeResourceNotFound)
+	case ok:
+		return answer{}, rpc
+	case r.method == "tools/call":
+		return answer{}, err // callTool makes a result of it
 	}
-	return g.finish(r, to.target, res), nil
+	return answer{}, wireError(to.target.name, err)
 }
 
 // mirrored returns what Mcp-Name mirrors for a method (specification 2026-07-28, basic/transports/streamable-http).

@@ -37,6 +37,7 @@ type Config struct {
 	AllowedOrigins []string           `yaml:"allowed_origins" doc:"Web origins (https://app.example.net) whose pages may use the gateway. Requests without Origin are no pages."`
 	Admin          AdminConfig        `yaml:"admin" doc:"What is not /mcp: /healthz, /readyz, /status, /-/reload, /-/circuit."`
 	AdminTools     bool               `yaml:"admin_tools" default:"false" doc:"Offer the tool circuit_control, and POST /-/circuit, which open and close circuits by hand."`
+	SealingKeys    []telemetry.Secret `yaml:"sealing_keys" doc:"Secrets that seal what clients are given to give back (requestState, task ids, cursors), 32 characters or more: the first seals, all open. Empty: one of the process's own. Several gateways behind one address need the same."`
 	PageSize       int                `yaml:"page_size" default:"2000" doc:"Items in one page of a list. Some clients read only the first page."`
 	Instructions   string             `yaml:"instructions" doc:"What the gateway tells agents about itself, before what the servers say."`
 	Limits         Limits             `yaml:"limits" doc:"How much to take from clients."`
@@ -50,12 +51,15 @@ type AdminConfig struct {
 
 // Limits bounds what clients can make the gateway hold.
 type Limits struct {
-	RequestBytes  int64 `yaml:"request_bytes" default:"4MiB" unit:"bytes" doc:"One request body or line."`
-	Depth         int   `yaml:"depth" default:"128" doc:"Nesting of one message."`
-	Sessions      int   `yaml:"sessions" default:"10000" doc:"Sessions of clients that speak revisions up to 2025-11-25."`
-	InFlight      int   `yaml:"in_flight" default:"4096" doc:"Requests that are being answered at the same time."`
-	Streams       int   `yaml:"streams" default:"10000" doc:"Open notification streams (GET and subscriptions/listen)."`
-	Subscriptions int   `yaml:"subscriptions" default:"256" doc:"Resources that one session or stream is subscribed to."`
+	RequestBytes    int64 `yaml:"request_bytes" default:"4MiB" unit:"bytes" doc:"One request body or line."`
+	Depth           int   `yaml:"depth" default:"128" doc:"Nesting of one message."`
+	Sessions        int   `yaml:"sessions" default:"10000" doc:"Sessions of clients that speak revisions up to 2025-11-25."`
+	InFlight        int   `yaml:"in_flight" default:"4096" doc:"Requests that are being answered at the same time."`
+	Streams         int   `yaml:"streams" default:"10000" doc:"Open notification streams (GET and subscriptions/listen)."`
+	Subscriptions   int   `yaml:"subscriptions" default:"256" doc:"Resources that one session or stream is subscribed to."`
+	InputRounds     int   `yaml:"input_rounds" default:"10" doc:"How often a server may ask for input in one call."`
+	Parked          int   `yaml:"parked" default:"512" doc:"Calls to older servers that wait for their clients of revision 2026-07-28 to come back with answers."`
+	ParkedPerClient int   `yaml:"parked_per_client" default:"64" doc:"The same for one client (one bearer token)."`
 }
 
 // Timeouts bounds how long clients are waited for.
@@ -67,6 +71,7 @@ type Timeouts struct {
 	Heartbeat   time.Duration `yaml:"heartbeat" default:"15s" doc:"Between signs of life on a stream that has nothing to say."`
 	EarlyAnswer time.Duration `yaml:"early_answer" default:"1s" doc:"A call that takes longer gets its answer headers, and the first sign of life, after this time."`
 	SessionIdle time.Duration `yaml:"session_idle" default:"30m" doc:"A session without request or open stream ends after this time."`
+	Input       time.Duration `yaml:"input" default:"10m" doc:"How long a client of revision 2026-07-28 may take to come back with answers to what a server asks in a call."`
 	SessionMax  time.Duration `yaml:"session_max" default:"24h" doc:"Longest life of a session."`
 	Shutdown    time.Duration `yaml:"shutdown" default:"15s" doc:"How long calls in flight may still take when the gateway ends."`
 }
@@ -78,10 +83,11 @@ func DefaultConfig() Config {
 		PageSize: 2000,
 		Limits: Limits{
 			RequestBytes: 4 << 20, Depth: 128, Sessions: 10000, InFlight: 4096, Streams: 10000, Subscriptions: 256,
+			InputRounds: 10, Parked: 512, ParkedPerClient: 64,
 		},
 		Timeouts: Timeouts{
 			Header: 10 * time.Second, Body: time.Minute, Write: 30 * time.Second, Idle: 5 * time.Minute, Heartbeat: 15 * time.Second,
-			EarlyAnswer: time.Second, SessionIdle: 30 * time.Minute, SessionMax: 24 * time.Hour, Shutdown: 15 * time.Second,
+			EarlyAnswer: time.Second, SessionIdle: 30 * time.Minute, SessionMax: 24 * time.Hour, Input: 10 * time.Minute, Shutdown: 15 * time.Second,
 		},
 	}
 }
@@ -173,6 +179,11 @@ func (c *Config) Validate() error {
 			fault(fmt.Sprintf("tokens[%d]", i), "must have at least 16 characters (openssl rand -hex 32 makes a good one)")
 		}
 	}
+	for i, k := range c.SealingKeys {
+		if len(k.Reveal()) < 32 {
+			fault(fmt.Sprintf("sealing_keys[%d]", i), "must have at least 32 characters (openssl rand -hex 32 makes a good one)")
+		}
+	}
 	for i, h := range c.AllowedHosts {
 		if h == "" || strings.ContainsAny(h, "/ ") {
 			fault(fmt.Sprintf("allowed_hosts[%d]", i), "expected a host name with or without port, found %q", h)
@@ -186,7 +197,8 @@ func (c *Config) Validate() error {
 	for key, n := range map[string]int64{
 		"page_size": int64(c.PageSize), "limits.request_bytes": c.Limits.RequestBytes, "limits.depth": int64(c.Limits.Depth),
 		"limits.sessions": int64(c.Limits.Sessions), "limits.in_flight": int64(c.Limits.InFlight),
-		"limits.streams": int64(c.Limits.Streams), "limits.subscriptions": int64(c.Limits.Subscriptions),
+		"limits.input_rounds": int64(c.Limits.InputRounds), "limits.parked": int64(c.Limits.Parked), "limits.parked_per_client": int64(c.Limits.ParkedPerClient),
+		"timeouts.input": int64(c.Timeouts.Input), "limits.streams": int64(c.Limits.Streams), "limits.subscriptions": int64(c.Limits.Subscriptions),
 		"timeouts.header": int64(c.Timeouts.Header), "timeouts.body": int64(c.Timeouts.Body), "timeouts.write": int64(c.Timeouts.Write),
 		"timeouts.idle": int64(c.Timeouts.Idle), "timeouts.heartbeat": int64(c.Timeouts.Heartbeat),
 		"timeouts.early_answer": int64(c.Timeouts.EarlyAnswer), "timeouts.session_idle": int64(c.Timeouts.SessionIdle),

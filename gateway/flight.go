@@ -14,7 +14,12 @@ import (
 )
 
 // call is the one way to a downstream: it passes the policies.
-func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream.Call) (downstream.Result, error) {
+func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream.Call) (res downstream.Result, err error) {
+	f := &flight{Context: ctx, request: r, target: to.target, call: c}
+	if g.obs != nil {
+		f.passage.enter(ctx, g.obs, r, to)
+		defer func() { f.passage.leave(ctx, err) }()
+	}
 	guard := to.guard
 	if guard == nil {
 		guard = to.target.policy.guard
@@ -23,8 +28,11 @@ func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream
 		return downstream.Result{}, err
 	}
 	defer g.admission.leave()
-	f := &flight{Context: ctx, server: to.target.server, call: c}
-	res, err := resilience.Do(f, guard, resilience.Call{Safety: safetyOf(c.Body, to), Key: to.key, Session: r.caller(), TraceID: traceID(r.meta())}, f.attempt)
+	begun := time.Now()
+	res, err = resilience.Do(f, guard, resilience.Call{Safety: safetyOf(c.Body, to), Key: to.key, Session: r.caller(), TraceID: traceID(r.meta())}, f.attempt)
+	if err == nil {
+		to.target.latency.add(time.Since(begun))
+	}
 	if refused := (*resilience.Error)(nil); err != nil && errors.As(err, &refused) && refused.Class == resilience.ClassCircuitOpen {
 		if class := to.target.policy.last.get(); class != "" {
 			refused.Class = class // what opened the circuit says more than that it is open
@@ -37,21 +45,28 @@ func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream
 // told to the client.
 type flight struct {
 	context.Context
-	server *downstream.Server
-	call   *downstream.Call
-	state  atomic.Pointer[json.RawMessage] // with which the server wants the request again, see loadShed
+	request *request
+	target  *target
+	call    *downstream.Call
+	state   atomic.Pointer[json.RawMessage] // with which the server wants the request again, see loadShed
+	passage passage
 }
 
 // attempt makes the request once. Several may run at the same time where hedging is on, so each has its own copy of the call.
-func (f *flight) attempt(ctx context.Context) (downstream.Result, error) {
+func (f *flight) attempt(ctx context.Context) (res downstream.Result, err error) {
 	c := *f.call
+	if f.passage.o != nil {
+		var t try
+		ctx = t.begin(ctx, &f.passage, &c)
+		defer t.end(&res, &err)
+	}
 	if c.Stream != nil {
-		c.Stream = &attentive{c.Stream, ctx}
+		c.Stream = &attentive{c.Stream, ctx, f}
 	}
 	if state := f.state.Load(); state != nil {
 		c.Params, c.Body = wire.Set(c.Params, "requestState", *state), nil
 	}
-	res, err := f.server.Call(ctx, &c)
+	res, err = f.target.server.Call(ctx, &c)
 	if err == nil && res.Modern {
 		if state := loadShed(res.Raw); state != nil {
 			f.state.Store(&state)
@@ -64,6 +79,7 @@ func (f *flight) attempt(ctx context.Context) (downstream.Result, error) {
 type attentive struct {
 	downstream.Stream
 	ctx context.Context // of the attempt, which is as long as this lives
+	f   *flight
 }
 
 // Notify implements downstream.Stream. A server that reports progress may take longer.
@@ -76,6 +92,12 @@ func (a *attentive) Notify(method string, params json.RawMessage) {
 
 // Request implements downstream.Stream. While a person thinks, the server's time stands still.
 func (a *attentive) Request(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error) {
+	if r, tg := a.f.request, a.f.target; r.sess != nil { // a parked call asks in its own way
+		if err := tg.mayAsk(r.sess.kinds, method, params); err != nil {
+			return nil, err
+		}
+		params = r.table.asked(tg, r.sess.kinds, method, params)
+	}
 	defer resilience.Pause(a.ctx)()
 	return a.Stream.Request(ctx, method, params)
 }

@@ -22,6 +22,7 @@ type session struct {
 	principal string
 	revision  string
 	caps      json.RawMessage // what the client declared; "{}" if nothing
+	kinds     kinds           // of caps
 	info      json.RawMessage // clientInfo; nil if the client sent none
 	created   time.Time
 	box       *mailbox      // what goes on the standalone stream
@@ -152,7 +153,7 @@ func (s *session) client(tg *target) *downstream.Client {
 	c := s.clients[tg]
 	if c == nil {
 		c = &downstream.Client{
-			ID: s.id, Capabilities: bridgeable(s.caps), Info: s.info, Upcalls: sessionUpcalls{s, tg}, Lost: func() { s.g.resubscribe(s, tg) },
+			ID: s.id, Capabilities: tg.bridgeable(s.caps), Info: s.info, Upcalls: sessionUpcalls{s, tg}, Lost: func() { s.g.resubscribe(s, tg) },
 		}
 		if s.clients == nil {
 			s.clients = map[*target]*downstream.Client{}
@@ -160,23 +161,6 @@ func (s *session) client(tg *target) *downstream.Client {
 		s.clients[tg] = c
 	}
 	return c
-}
-
-// bridgeable keeps of a client's capabilities those that the gateway carries between client and server.
-func bridgeable(caps json.RawMessage) json.RawMessage {
-	var keep []wire.Member
-	for _, name := range []string{"roots", "sampling", "elicitation"} {
-		if v := wire.Get(caps, name); v != nil {
-			keep = append(keep, wire.Member{Key: name, Value: v})
-		}
-	}
-	return wire.Edit(nil, keep...)
-}
-
-// canBeAsked reports whether the client declared that it answers method.
-func (s *session) canBeAsked(method string) bool {
-	name, ok := map[string]string{"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}[method]
-	return ok && wire.Get(s.caps, name) != nil
 }
 
 // end releases everything that the session holds. It may be called more than once.
@@ -223,14 +207,17 @@ func (u sessionUpcalls) put(method string, params json.RawMessage) {
 }
 
 func (u sessionUpcalls) Request(ctx context.Context, method string, params json.RawMessage) (json.RawMessage, error) {
-	if !u.s.canBeAsked(method) {
-		return nil, wire.Errorf(wire.CodeMethodNotFound, "mcpgw: the client did not declare that it answers %s", method)
+	if err := u.tg.mayAsk(u.s.kinds, method, params); err != nil {
+		return nil, err
 	}
 	u.s.mu.Lock()
 	streaming := u.s.streaming
 	u.s.mu.Unlock()
 	if !streaming {
 		return nil, wire.Errorf(wire.CodeInternal, "mcpgw: the client has no open stream on which it could be asked outside of a call")
+	}
+	if t := u.s.g.tableFor(u.s.view); t != nil {
+		params = t.asked(u.tg, u.s.kinds, method, params)
 	}
 	return u.s.ask(ctx, method, params, func(msg []byte) error {
 		if !u.s.box.put("", msg) {

@@ -93,6 +93,33 @@ func (g *Gateway) resubscribe(s *session, tg *target) {
 	})
 }
 
+// relisten renews, after a server ended the session that the modern clients of a principal share, what their streams are subscribed to.
+func (g *Gateway) relisten(principal string, tg *target) {
+	if g.ctx.Err() != nil {
+		return
+	}
+	g.listens.each(func(l *listener) {
+		if l.owner != principal {
+			return
+		}
+		for uri, to := range l.subs {
+			if to.target != tg {
+				continue
+			}
+			c := l.clients[tg]
+			g.wg.Go(func() {
+				ctx, cancel := context.WithTimeout(g.ctx, tg.server.Config().Timeouts.Initialize)
+				defer cancel()
+				if err := tg.server.Subscribe(ctx, c, to.own); err != nil {
+					g.log.Warn("a resource subscription could not be renewed", "downstream", tg.name, "uri", to.own, "err", err)
+					return
+				}
+				l.box.put("updated "+uri, notification("notifications/resources/updated", wire.Set(nil, "uri", wire.Quote(uri)), l.id))
+			})
+		}
+	})
+}
+
 // moveSubscriptions lets clients of a downstream that is replaced hear of its successor, or of nothing if now is nil.
 func (g *Gateway) moveSubscriptions(was, now *target) {
 	for _, s := range g.everySession() {
@@ -122,7 +149,7 @@ func (g *Gateway) moveSubscriptions(was, now *target) {
 		}
 	})
 	g.clients.Range(func(key, _ any) bool {
-		if key.(principalKey).tg == was {
+		if key.(jointKey).tg == was {
 			g.clients.Delete(key)
 		}
 		return true
@@ -140,7 +167,11 @@ func (g *Gateway) setLevel(ctx context.Context, r *request) (answer, error) {
 	r.sess.level = level
 	r.sess.mu.Unlock()
 	for _, tg := range r.table.targets {
-		if err := tg.server.SetLevel(ctx, r.sess.client(tg), level); err != nil {
+		err := tg.server.SetLevel(ctx, r.sess.client(tg), level)
+		if j := r.joint(g, tg); j != nil {
+			err = errors.Join(err, j.want(ctx, level))
+		}
+		if err != nil {
 			// One server that cannot does not make the level wrong for the others.
 			g.log.WarnContext(ctx, "a server did not take the log level", "downstream", tg.name, "err", err)
 		}
@@ -178,14 +209,15 @@ func (g *Gateway) sharedUpcall(tg *target, method string, params json.RawMessage
 
 // listener is one open subscriptions/listen stream of a modern client (specification 2026-07-28, basic/patterns/subscriptions).
 type listener struct {
-	id    json.RawMessage // of the listen request, in every message on the stream
-	view  string
-	owner string           // principal
-	kinds map[string]bool  // "tools", "prompts", "resources": whose changes it wants
-	subs  map[string]route // resources whose updates it wants, by the URI that the client used
-	box   *mailbox
-	ended chan struct{} // closed when the stream should end
-	over  sync.Once
+	id      json.RawMessage // of the listen request, in every message on the stream
+	view    string
+	owner   string                         // principal
+	kinds   map[string]bool                // "tools", "prompts", "resources": whose changes it wants
+	subs    map[string]route               // resources whose updates it wants, by the URI that the client used
+	clients map[*target]*downstream.Client // as which it is subscribed
+	box     *mailbox
+	ended   chan struct{} // closed when the stream should end
+	over    sync.Once
 }
 
 type listeners struct {
@@ -242,7 +274,7 @@ func (g *Gateway) listen(r *request, viewName string) (*listener, func(), error)
 		return nil, nil, errInvalid("subscriptions/listen: notifications must be an object")
 	}
 	cfg := &g.settings.Load().Gateway
-	l := &listener{id: append(json.RawMessage(nil), r.id...), view: viewName, owner: r.principal, kinds: map[string]bool{}, subs: map[string]route{}, box: newMailbox(mailboxBound), ended: make(chan struct{})}
+	l := &listener{id: append(json.RawMessage(nil), r.id...), view: viewName, owner: r.principal, kinds: map[string]bool{}, subs: map[string]route{}, clients: map[*target]*downstream.Client{}, box: newMailbox(mailboxBound), ended: make(chan struct{})}
 	var agreed []wire.Member
 	for _, kind := range []string{"tools", "prompts", "resources"} {
 		if key := kind + "ListChanged"; string(wire.Get(want, key)) == "true" && wire.Get(r.table.modernCaps, kind) != nil {
@@ -281,11 +313,16 @@ func (g *Gateway) listen(r *request, viewName string) (*listener, func(), error)
 		return nil, nil, errTooManyStreams
 	}
 	l.box.put("", notification("notifications/subscriptions/acknowledged", wire.Set(nil, "notifications", wire.Edit(nil, agreed...)), l.id))
-	g.listens.add(l)
 	ctx, cancel := context.WithCancel(g.ctx)
 	var wg sync.WaitGroup
 	for _, to := range l.subs {
-		wg.Go(func() { g.hold(ctx, to, g.principalClient(r.principal, to.target)) })
+		if l.clients[to.target] == nil {
+			l.clients[to.target] = r.client(g, to.target)
+		}
+	}
+	g.listens.add(l)
+	for _, to := range l.subs {
+		wg.Go(func() { g.hold(ctx, to, l.clients[to.target]) })
 	}
 	return l, func() {
 		g.listens.remove(l)
