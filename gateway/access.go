@@ -93,8 +93,8 @@ func isLoopbackName(name string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// originAllowed reports whether a web page may use the gateway: one that is named in the configuration, or one that this machine
-// serves to itself.
+// originAllowed reports whether a web page may use the gateway: one that is named in the configuration, one of the gateway itself, or one
+// that this machine serves to itself. The host has been allowed before.
 func originAllowed(origin []string, host string, cfg *Config) bool {
 	if len(origin) != 1 {
 		return false
@@ -107,6 +107,9 @@ func originAllowed(origin []string, host string, cfg *Config) bool {
 	u, err := url.Parse(origin[0])
 	if err != nil || u.Host == "" {
 		return false
+	}
+	if strings.EqualFold(u.Host, host) {
+		return true // the status page: what it was loaded from is a name that hostAllowed knows
 	}
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
