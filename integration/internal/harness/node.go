@@ -85,6 +85,13 @@ func (n *Node) Install(ctx context.Context, pkg, program string, scripts bool) (
 	return filepath.Join(dir, "node_modules", ".bin", program), nil
 }
 
+// InstallFiles installs what a package.json and its lock file name, for scripts of ours, and returns the folder that holds node_modules.
+// No installation script of a package is run.
+func InstallFiles(ctx context.Context, name string, manifest, lock []byte) (string, error) {
+	sum := sha256.Sum256(append(append([]byte(nil), manifest...), lock...))
+	return installNPM(ctx, name+"-"+hex.EncodeToString(sum[:])[:12], map[string][]byte{"package.json": manifest, "package-lock.json": lock}, "ci", "--ignore-scripts")
+}
+
 // installNPM runs npm in the folder name of the cache and leaves a mark when all went well, so that the next run can reuse it. A
 // lock keeps two runs apart.
 func installNPM(ctx context.Context, name string, files map[string][]byte, args ...string) (string, error) {
