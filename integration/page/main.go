@@ -131,7 +131,7 @@ func newStage(ctx context.Context, dir, bin string) (*stage, error) {
 		return nil, err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "gateway: { listen: LISTEN, admin_tools: true }\nresilience: { defaults: { circuit_breaker: { timeout: 1s, probe: { interval: 200ms } } } }\ndownstreams:\n")
+	fmt.Fprintf(&b, "gateway: { listen: LISTEN, admin_tools: true }\ntelemetry: { log_level: error }\nresilience: { defaults: { circuit_breaker: { timeout: 1s, probe: { interval: 200ms } } } }\ndownstreams:\n")
 	fmt.Fprintf(&b, "  flaky: { url: http://%s/servers/host/mcp, restart: { max_delay: 500ms } }\n", s.addr)
 	for i := range servers {
 		fmt.Fprintf(&b, "  box-%02d: { preset: host }\n", i)

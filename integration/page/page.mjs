@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 const require = createRequire(join(process.env.MODULES, "x.js"));
 const sparticuz = (await import(require.resolve("@sparticuz/chromium"))).default;
-const { chromium } = await import(require.resolve("playwright-core"));
+const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const { GATEWAY, CONTROL, SHOTS } = process.env;
 mkdirSync(SHOTS, { recursive: true });
@@ -17,7 +17,7 @@ const say = (ok, text) => {
   console.log((ok ? "passed " : "FAILED ") + text);
 };
 
-const browser = await chromium.launch({ executablePath: await sparticuz.executablePath(), args: sparticuz.args, headless: true });
+const browser = await chromium.launch({ executablePath: await sparticuz.executablePath(), args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--force-color-profile=srgb"], headless: true });
 console.log("Chromium " + browser.version());
 
 const open = async (options = {}) => {
