@@ -8,25 +8,25 @@ import (
 	"github.com/mcpgw/mcpgw/internal/wire"
 )
 
-// kinds is a set of what a server may ask a client for.
-type kinds uint8
+// questions is a set of what a server may ask a client for.
+type questions uint8
 
 // What a client can declare. Tools and context are parts of sampling.
 const (
-	askRoots kinds = 1 << iota
+	askRoots questions = 1 << iota
 	askForm
 	askURL
 	askSampling
 	askSamplingTools
 	askSamplingContext
 
-	askAnything kinds = 1<<iota - 1
+	askAnything questions = 1<<iota - 1
 )
 
 // kindsOf reads what a client declared. An elicitation capability that names no mode means forms (specification 2026-07-28,
 // client/elicitation).
-func kindsOf(capabilities json.RawMessage) kinds {
-	var k kinds
+func kindsOf(capabilities json.RawMessage) questions {
+	var k questions
 	wire.Members(capabilities, func(key []byte, v json.RawMessage) bool {
 		if !wire.IsObject(v) {
 			return true
@@ -57,7 +57,7 @@ func kindsOf(capabilities json.RawMessage) kinds {
 }
 
 // capabilities says what k stands for as a client declares it, always in the same words.
-func (k kinds) capabilities() json.RawMessage {
+func (k questions) capabilities() json.RawMessage {
 	var parts []string
 	if k&askRoots != 0 {
 		parts = append(parts, `"roots":{}`)
@@ -71,7 +71,7 @@ func (k kinds) capabilities() json.RawMessage {
 	return json.RawMessage("{" + strings.Join(parts, ",") + "}")
 }
 
-func (k kinds) list(one kinds, a string, other kinds, b string) string {
+func (k questions) list(one questions, a string, other questions, b string) string {
 	switch {
 	case k&one != 0 && k&other != 0:
 		return a + "," + b
@@ -85,7 +85,7 @@ func (k kinds) list(one kinds, a string, other kinds, b string) string {
 
 // needs returns what a client must have declared to be asked this, and the capability's name in words; ok is false if it is nothing that
 // clients are asked.
-func needs(method string, params json.RawMessage) (k kinds, name string, ok bool) {
+func needs(method string, params json.RawMessage) (k questions, name string, ok bool) {
 	switch method {
 	case "roots/list":
 		return askRoots, "roots", true
@@ -104,7 +104,7 @@ func needs(method string, params json.RawMessage) (k kinds, name string, ok bool
 }
 
 // allowedBy returns what an administrator lets a server ask clients for.
-func allowedBy(f downstream.Forbid) kinds {
+func allowedBy(f downstream.Forbid) questions {
 	k := askAnything
 	if f.Roots {
 		k &^= askRoots
@@ -119,7 +119,7 @@ func allowedBy(f downstream.Forbid) kinds {
 }
 
 // mayAsk says why a server may not ask a client that declared has, or returns nil. The error is for the server.
-func (tg *target) mayAsk(has kinds, method string, params json.RawMessage) error {
+func (tg *target) mayAsk(has questions, method string, params json.RawMessage) error {
 	k, name, ok := needs(method, params)
 	switch {
 	case !ok:
@@ -134,7 +134,7 @@ func (tg *target) mayAsk(has kinds, method string, params json.RawMessage) error
 }
 
 // allowed is what the administrator lets the server ask for.
-func (tg *target) allowed() kinds { return allowedBy(tg.server.Config().Forbid) }
+func (tg *target) allowed() questions { return allowedBy(tg.server.Config().Forbid) }
 
 func shortMethod(m string) string {
 	if len(m) > 80 {
@@ -148,7 +148,7 @@ const metaServer = "dev.mcpgw/server"
 
 // asked returns a server's question as the client is to see it. On /mcp it says which server asks: a person must not take one server's
 // question for another's, whatever its text pretends. Context that the client has not agreed to is not asked for.
-func (t *table) asked(tg *target, has kinds, method string, params json.RawMessage) json.RawMessage {
+func (t *table) asked(tg *target, has questions, method string, params json.RawMessage) json.RawMessage {
 	if method == "sampling/createMessage" && has&askSamplingContext == 0 {
 		if in, ok := wire.GetString(params, "includeContext"); ok && in != "none" {
 			params = wire.Set(params, "includeContext", nil)
@@ -171,7 +171,7 @@ func (tg *target) bridgeable(caps json.RawMessage) json.RawMessage {
 	var keep []wire.Member
 	for _, c := range []struct {
 		name string
-		kind kinds
+		kind questions
 	}{{"roots", askRoots}, {"sampling", askSampling}, {"elicitation", askForm}} {
 		if v := wire.Get(caps, c.name); v != nil && allowed&c.kind != 0 {
 			keep = append(keep, wire.Member{Key: c.name, Value: v})

@@ -24,7 +24,7 @@ type joint struct {
 type jointKey struct {
 	principal string // "" for all of them
 	tg        *target
-	has       kinds
+	has       questions
 }
 
 // joint returns what clients share that declared has; principal "" is for all principals.
@@ -112,7 +112,7 @@ func (r *request) joint(g *Gateway, tg *target) *joint {
 	if r.sess != nil {
 		return nil
 	}
-	var has kinds
+	var has questions
 	if !tg.server.Catalog().Modern() { // a modern one is told with each request
 		has = r.kinds() & tg.allowed()
 	}
@@ -120,7 +120,7 @@ func (r *request) joint(g *Gateway, tg *target) *joint {
 }
 
 // kinds returns what the client of the request can be asked.
-func (r *request) kinds() kinds {
+func (r *request) kinds() questions {
 	if r.sess != nil {
 		return r.sess.kinds
 	}

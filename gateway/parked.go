@@ -33,7 +33,7 @@ type parked struct {
 	mu      sync.Mutex  // held while the client is told something; guards what follows
 	at      *request    // of the client while it is here; nil while it is away
 	table   *table      // that the client saw last
-	has     kinds       // what the client can be asked, as it said last
+	has     questions   // what the client can be asked, as it said last
 	open    []*question // that are not answered
 	asked   int         // questions so far
 	rounds  int         // how often the client was sent away with questions
@@ -54,7 +54,7 @@ type question struct {
 const gathering = 20 * time.Millisecond
 
 // mayPark reports whether a call may have to wait for its client.
-func (r *request) mayPark(tg *target, has kinds) bool {
+func (r *request) mayPark(tg *target, has questions) bool {
 	if !r.modern || has == 0 || tg.server.Catalog().Modern() {
 		return false
 	}
@@ -66,7 +66,7 @@ func (r *request) mayPark(tg *target, has kinds) bool {
 }
 
 // park begins a call for a client that may have to go away in the middle of it.
-func (g *Gateway) park(ctx context.Context, r *request, tg *target, has kinds, rounds int, call func(context.Context, downstream.Stream) (downstream.Result, error)) *parked {
+func (g *Gateway) park(ctx context.Context, r *request, tg *target, has questions, rounds int, call func(context.Context, downstream.Stream) (downstream.Result, error)) *parked {
 	p := &parked{
 		g: g, tg: tg, owner: r.principal, id: rand.Text(), has: has, rounds: rounds, at: r, table: r.table,
 		news: make(chan struct{}, 1), done: make(chan struct{}),
@@ -199,7 +199,7 @@ var errNotWaiting = wire.Errorf(wire.CodeInvalidParams, "the call that this requ
 	"the gateway was restarted, or another request has answered already. It may have been executed in part. Send the request again without requestState and inputResponses to start over.")
 
 // comeBack finds the call that a client comes back to, and hands the server the answers.
-func (g *Gateway) comeBack(r *request, s *state, has kinds, answers json.RawMessage) (*parked, error) {
+func (g *Gateway) comeBack(r *request, s *state, has questions, answers json.RawMessage) (*parked, error) {
 	p := g.lot.get(s.call)
 	if p == nil {
 		return nil, errNotWaiting

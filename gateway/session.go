@@ -22,7 +22,7 @@ type session struct {
 	principal string
 	revision  string
 	caps      json.RawMessage // what the client declared; "{}" if nothing
-	kinds     kinds           // of caps
+	kinds     questions       // of caps
 	info      json.RawMessage // clientInfo; nil if the client sent none
 	created   time.Time
 	box       *mailbox      // what goes on the standalone stream
@@ -167,6 +167,7 @@ func (s *session) client(tg *target) *downstream.Client {
 func (s *session) end(cause error) {
 	s.endMu.Do(func() {
 		close(s.ended)
+		s.g.obs.sessionEnded(s, cause)
 		s.mu.Lock()
 		calls, clients, subs := s.calls, s.clients, s.subs
 		s.subs = nil
