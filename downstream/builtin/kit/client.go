@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -27,6 +28,8 @@ type Client struct {
 	base   *url.URL
 	http   *http.Client
 	opts   ClientOptions
+	header map[string]string // of every request
+	hidden *strings.Replacer // takes secrets out of what the system says
 
 	mu      sync.Mutex
 	refused time.Time // when the credentials were refused; guarded by mu
@@ -84,8 +87,36 @@ func NewClient(cfg *Config, opts ClientOptions) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
+	c.header, c.hidden = map[string]string{}, redactor(cfg)
+	for name, value := range cfg.Headers {
+		c.header[http.CanonicalHeaderKey(name)] = value.Reveal()
+	}
 	return c, nil
 }
+
+// redactor takes the secrets of cfg out of texts: some systems repeat the key that they refuse.
+func redactor(cfg *Config) *strings.Replacer {
+	const telling = 6 // shorter values are words that texts contain by chance
+	var pairs []string
+	hide := func(s string) {
+		if len(s) >= telling {
+			pairs = append(pairs, s, "[redacted]")
+		}
+	}
+	hide(cfg.Token.Reveal())
+	hide(cfg.Password.Reveal())
+	for _, name := range slices.Sorted(maps.Keys(cfg.Headers)) {
+		for part := range strings.FieldsSeq(cfg.Headers[name].Reveal()) {
+			if !strings.EqualFold(part, "bearer") {
+				hide(part)
+			}
+		}
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// Redact takes the secrets that the client knows out of a text.
+func (c *Client) Redact(text string) string { return c.hidden.Replace(text) }
 
 // Close closes idle connections.
 func (c *Client) Close(context.Context) error {
@@ -191,6 +222,9 @@ func (c *Client) request(ctx context.Context, r *Request) (*http.Request, error)
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	for k, v := range c.header {
+		req.Header.Set(k, v)
+	}
 	for k, v := range r.Header {
 		req.Header[k] = v
 	}
@@ -283,6 +317,7 @@ func (c *Client) status(res *http.Response, body []byte) error {
 	if res.StatusCode != http.StatusUnauthorized {
 		c.accepted()
 	}
+	body, reason = []byte(c.Redact(string(body))), c.Redact(reason)
 	if c.opts.Explain != nil {
 		if err := c.opts.Explain(res.StatusCode, reason, res.Header, body); err != nil {
 			if f, ok := errors.AsType[*Failure](err); ok && f.Class == ClassAuth {

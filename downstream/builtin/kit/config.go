@@ -56,6 +56,7 @@ type Config struct {
 	Token    telemetry.Secret // API token or key
 	Username string
 	Password telemetry.Secret
+	Headers  map[string]telemetry.Secret // sent with every HTTP request
 
 	TLS        TLS
 	Connection Connection

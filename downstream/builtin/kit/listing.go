@@ -81,8 +81,8 @@ func (l *Listing) remark() {
 	l.Note = note
 }
 
-// shrink implements shrinker.
-func (l *Listing) shrink() bool {
+// Shrink implements Shrinker.
+func (l *Listing) Shrink() bool {
 	if len(l.Items) <= 1 {
 		return false
 	}

@@ -23,14 +23,29 @@ type Tool struct {
 	Access      Access // Read for tools that change nothing
 	Idempotent  bool   // doing it twice changes nothing more; of no meaning for Read
 	Destructive bool   // it deletes, overwrites or interrupts
+	Hints       *Hints // nil derives them from Access, Idempotent and Destructive
 	Adjust      func(*jsonschema.Schema)
+}
+
+// Hints are the annotations of a tool for which the level of access does not say it all, such as one that changes nothing but costs money.
+type Hints struct{ ReadOnly, Destructive, Idempotent, OpenWorld bool }
+
+func (t *Tool) annotations() *mcp.ToolAnnotations {
+	read := t.Access == Read
+	h := Hints{ReadOnly: read, Destructive: t.Destructive && !read, Idempotent: read || t.Idempotent}
+	if t.Hints != nil {
+		h = *t.Hints
+	}
+	return &mcp.ToolAnnotations{
+		Title: t.Title, ReadOnlyHint: h.ReadOnly, DestructiveHint: &h.Destructive, IdempotentHint: h.Idempotent, OpenWorldHint: &h.OpenWorld,
+	}
 }
 
 // Texter is structured content that says by itself what it tells people; other content is shown by [Text].
 type Texter interface{ Text() string }
 
-// shrinker is structured content that can leave out some of what it holds. It reports false when it cannot.
-type shrinker interface{ shrink() bool }
+// Shrinker is structured content that can leave out some of what it holds. It reports false when it cannot.
+type Shrinker interface{ Shrink() bool }
 
 // Call is one call of a tool under way.
 type Call struct {
@@ -70,13 +85,9 @@ func Add[In, Out any](s *Server, t Tool, do func(context.Context, *Call, In) (Ou
 	if err != nil {
 		panic(fmt.Errorf("input schema of %q: %w", t.Name, err))
 	}
-	read, world := t.Access == Read, false
-	destructive := t.Destructive && !read
 	s.mcp.AddTool(&mcp.Tool{
 		Name: t.Name, Title: t.Title, Description: t.Description, InputSchema: in, OutputSchema: out,
-		Annotations: &mcp.ToolAnnotations{
-			Title: t.Title, ReadOnlyHint: read, DestructiveHint: &destructive, IdempotentHint: read || t.Idempotent, OpenWorldHint: &world,
-		},
+		Annotations: t.annotations(),
 	}, func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		args, err := arguments[In](req.Params.Arguments, resolved)
 		if err != nil {
@@ -139,7 +150,7 @@ func (s *Server) result(v any) (*mcp.CallToolResult, error) {
 			structured = marked(structured)
 		}
 		if len(structured)+len(text) > MaxResult {
-			if c, ok := v.(shrinker); ok && c.shrink() {
+			if c, ok := v.(Shrinker); ok && c.Shrink() {
 				continue
 			}
 			if len(structured) > MaxResult*3/4 {
