@@ -95,6 +95,8 @@ func (g *Gateway) page() *pageModel {
 			m.Errors = append(m.Errors, pageError{Time: e.Time, Name: d.Name, Tool: e.Key, Class: e.Class, Message: e.Message})
 		}
 	}
+	// What needs a look stands first; the rest is sorted by name.
+	slices.SortStableFunc(m.Cards, func(a, b pageCard) int { return cmp.Compare(rankOf(b.Is), rankOf(a.Is)) })
 	slices.SortStableFunc(m.Errors, func(a, b pageError) int { return b.Time.Compare(a.Time) })
 	m.Errors = m.Errors[:min(len(m.Errors), pageErrors)]
 	m.Sessions = []pageFact{
@@ -179,10 +181,10 @@ func cardFacts(now time.Time, d *DownstreamStatus, own *resilience.CircuitStatus
 	facts = append(facts, pageFact{"tools", fmt.Sprint(d.Tools)})
 	if d.CatalogAgeMS != nil {
 		age := shortTime((time.Duration(*d.CatalogAgeMS) * time.Millisecond).Truncate(10 * time.Second))
-		if d.CatalogStale {
+		if age += " ago"; d.CatalogStale {
 			age += ", stale"
 		}
-		facts = append(facts, pageFact{"listed", age + " ago"})
+		facts = append(facts, pageFact{"listed", age})
 	}
 	return facts
 }
@@ -229,6 +231,9 @@ func timeline(now time.Time, changes []change) []pageSegment {
 	slices.SortStableFunc(list, func(a, b pageSegment) int { return cmp.Compare(badness(a.Is), badness(b.Is)) })
 	return list
 }
+
+// rankOf is 0 for a card that needs no look.
+func rankOf(c condition) int { return max(badness(c)-badness(conditionStarting), 0) }
 
 func badness(c condition) int {
 	return slices.Index([]condition{conditionStopped, conditionOK, conditionStarting, conditionTrial, conditionIsolated, conditionAway, conditionOpen}, c)

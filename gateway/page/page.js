@@ -36,7 +36,7 @@
   };
 
   const cards = (ids) => {
-    const box = $("cards"), want = new Set(ids);
+    const box = $("cards"), want = new Set(ids), focused = document.activeElement;
     for (const el of [...box.children]) if (!want.has(el.id)) el.remove();
     ids.forEach((id, i) => {
       let el = $(id);
@@ -48,6 +48,7 @@
       }
       if (box.children[i] !== el) box.insertBefore(el, box.children[i] || null);
     });
+    if (focused && focused !== document.activeElement && box.contains(focused)) focused.focus({ preventScroll: true });
   };
   const pending = new Map();
 
