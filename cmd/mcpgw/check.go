@@ -30,6 +30,7 @@ type report struct {
 	Ready       bool            `json:"ready"`     // all of them are ready that are not disabled
 	Downstreams []checked       `json:"downstreams,omitempty"`
 	Clashes     []string        `json:"clashes,omitempty"`
+	Advice      []string        `json:"advice,omitempty"` // what works and could be better
 	Total       size            `json:"total"`
 }
 
@@ -41,6 +42,9 @@ type checked struct {
 	Protocol  string   `json:"protocol,omitempty"`
 	LastError string   `json:"last_error,omitempty"`
 	Problems  []string `json:"problems,omitempty"`
+
+	Unannotated []string         `json:"unannotated,omitempty"` // tools that do not say whether they change something
+	Policies    []config.Setting `json:"policies,omitempty"`    // with --verbose: what guards it, after all layers
 	size
 }
 
@@ -59,33 +63,37 @@ func (s *size) add(tools, bytes int) {
 
 func (a *app) checkCommand() *cobra.Command {
 	var (
-		connect bool
-		timeout time.Duration
+		connect, verbose bool
+		timeout          time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say whether the configuration is valid and the downstreams work",
 		Long: `Say whether the configuration is valid. Then start every downstream, wait until each has been tried, and list what they offer: how
-many tools, how many bytes and (about) tokens their descriptions cost an agent, what was wrong with them, and which names clash.
-No address is opened; a gateway that is running is not disturbed, but commands are started a second time.
+many tools, how many bytes and (about) tokens their descriptions cost an agent, what was wrong with them, which names clash, which tools do not
+say whether they change something, and which certificates expire. With --verbose it shows the policies of each downstream as they hold
+after all layers. No address is opened; a gateway that is running is not disturbed, but commands are started a second time.
+
+What is only advice does not change the exit code.
 
 ` + exitCodes,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().BoolVar(&connect, "connect", true, "start the downstreams; --connect=false only reads the file")
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait for the downstreams")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show the policies of each downstream; * marks what is not built in")
 	out := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if timeout <= 0 {
 			a.begun = false
 			return fmt.Errorf("--timeout: must be more than 0, found %s", timeout)
 		}
-		return a.check(cmd.Context(), connect, timeout, *out)
+		return a.check(cmd.Context(), connect, verbose, timeout, *out)
 	}
 	return cmd
 }
 
-func (a *app) check(ctx context.Context, connect bool, timeout time.Duration, out output) error {
+func (a *app) check(ctx context.Context, connect, verbose bool, timeout time.Duration, out output) error {
 	path, _, file, err := a.load()
 	r := &report{Config: path, Valid: err == nil}
 	if err != nil {
@@ -109,6 +117,12 @@ func (a *app) check(ctx context.Context, connect bool, timeout time.Duration, ou
 		}
 	} else {
 		r.list(file)
+	}
+	if verbose {
+		for i := range r.Downstreams {
+			d := &r.Downstreams[i]
+			d.Policies = config.Effective(file.Settings.Policies[d.Name])
+		}
 	}
 	if out == "json" {
 		err = a.printJSON(r)
@@ -139,6 +153,10 @@ func (a *app) connect(ctx context.Context, file *config.File, timeout time.Durat
 	}
 	waiting, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not every downstream answered within %s", timeout))
 	defer cancel()
+	p := a.working("waiting for " + count(len(file.Settings.Downstreams), "downstream"))
+	defer p.done()
+	certificates := make(chan []string, 1)
+	go func() { certificates <- expiring(waiting, file) }()
 	if err := gw.Settled(waiting); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -164,6 +182,8 @@ func (a *app) connect(ctx context.Context, file *config.File, timeout time.Durat
 		r.Downstreams = append(r.Downstreams, c)
 	}
 	r.Clashes = gw.Clashes()
+	r.advise(gw.Tools())
+	r.Advice = append(r.Advice, <-certificates...)
 	return nil
 }
 
@@ -198,11 +218,17 @@ func (r *report) print(w io.Writer) error {
 	for _, c := range r.Clashes {
 		fmt.Fprintf(&b, "\nname clash: %s\n", c)
 	}
+	for _, s := range r.Advice {
+		fmt.Fprintf(&b, "\nadvice: %s\n", s)
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(&b, "\nwarning: %s\n", w)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "\nnote: %s\n", n)
+	}
+	for _, d := range r.Downstreams {
+		d.policies(&b)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

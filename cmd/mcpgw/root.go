@@ -16,18 +16,22 @@ import (
 
 // The exit codes, which --help documents.
 const (
-	exitOK       = 0
-	exitFailed   = 1
-	exitConfig   = 2
-	exitNotReady = 3
-	exitUsage    = 64 // EX_USAGE of sysexits.h
+	exitOK          = 0
+	exitFailed      = 1
+	exitConfig      = 2
+	exitNotReady    = 3
+	exitToolError   = 4
+	exitUnreachable = 5
+	exitUsage       = 64 // EX_USAGE of sysexits.h
 )
 
 const exitCodes = `Exit codes:
   0   all is well, or the gateway ended as it was told to
   1   something failed while running
   2   the configuration is missing or not valid
-  3   mcpgw check: a downstream is not ready; mcpgw status: one cannot be used
+  3   check: a downstream is not ready; status: one cannot be used; doctor: something has to be mended
+  4   call: the tool, or the gateway in its place, answered with an error
+  5   no gateway answers
   64  the command line is wrong`
 
 // exitError ends the program with a code other than 1.
@@ -57,7 +61,7 @@ type app struct {
 // run runs the command that args name and returns the exit code. It writes to stdout what was asked for, and all else to stderr.
 // It returns when ctx is done or the command ends; serve and stdio listen to signals meanwhile.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{stdin: stdin, stdout: stdout, stderr: &lockedWriter{w: stderr}}
 	root := a.root() //nolint:contextcheck // each command gets the context of ExecuteContextC
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -72,7 +76,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return e.code
 	case !a.begun:
 		a.complain(err)
-		_, _ = fmt.Fprintf(stderr, "\nUsage: %s\nMore:  %s --help\n", cmd.UseLine(), cmd.CommandPath())
+		_, _ = fmt.Fprintf(a.stderr, "\nUsage: %s\nMore:  %s --help\n", cmd.UseLine(), cmd.CommandPath())
 		return exitUsage
 	}
 	a.complain(err)
@@ -119,6 +123,7 @@ names as ${NAME}, FF_ENABLE_RESILIENCE_PATTERNS=false, which switches the polici
 	flags.StringVar(&a.configPath, "config", "", "`file` to read (default ./gateway.yaml, then mcpgw/gateway.yaml in the user's configuration folder)")
 	flags.StringVar(&a.logLevel, "log-level", "", "debug, info, warn or error, instead of telemetry.log_level")
 	flags.StringVar(&a.logFormat, "log-format", "", "text or json, instead of telemetry.log_format")
+	root.AddCommand(a.initCommand(), a.addCommand(), a.removeCommand(), a.importCommand(), a.toolsCommand(), a.callCommand(), a.clientsCommand(), a.doctorCommand())
 	root.AddCommand(a.serveCommand(), a.stdioCommand(), a.checkCommand(), a.statusCommand(), a.circuitCommand(), a.labCommand(), a.versionCommand(), a.schemaCommand())
 	return root
 }

@@ -7,7 +7,7 @@ const module = "github.com/mcpgw/mcpgw/"
 // plan lists every package with the ones of this module that it may import. Imports go down only: cmd/mcpgw, gateway, resilience
 // and downstream, server.
 var plan = map[string][]string{
-	"cmd/mcpgw":                {"gateway", "internal/config", "telemetry", "downstream"}, // downstream: only MaybeReaper, see calls
+	"cmd/mcpgw":                {"gateway", "internal/clients", "internal/config", "telemetry", "downstream"}, // downstream: only MaybeReaper, see calls
 	"gateway":                  {"downstream", "resilience", "telemetry", "internal/wire"},
 	"downstream":               {"downstream/builtin", "downstream/builtin/kit", "downstream/builtin/lab", "downstream/internal/proc", "telemetry", "internal/wire"},
 	"downstream/builtin/kit":   {"telemetry", "internal/wire"},
@@ -17,6 +17,7 @@ var plan = map[string][]string{
 	"telemetry":                {},
 	"internal/wire":            {},
 	"internal/config":          {"gateway", "downstream", "resilience", "telemetry"}, // for their Config types
+	"internal/clients":         {"internal/config"},                                  // for its entries
 	"internal/mcptest":         {"internal/wire"},
 	"internal/archtest":        {},
 }
