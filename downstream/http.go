@@ -42,6 +42,7 @@ type httpLink struct {
 
 	upcalls  lockedStream  // opening.upcalls, one notification at a time
 	listener *httpListener // modern only
+	hearing  chan struct{} // legacy: closed once the server answered the first GET of watch
 
 	ctx    context.Context // of the streams that only listen; ends when close begins
 	cancel context.CancelFunc

@@ -233,6 +233,7 @@ func (h *httpOpener) initialize(ctx context.Context, o opening, revision string)
 		return nil, fmt.Errorf("notifications/initialized: %w", err)
 	}
 	l.begin(p)
+	l.awaitHearing(ctx)
 	return l, nil
 }
 
@@ -241,7 +242,7 @@ func (h *httpOpener) newLink(o opening) *httpLink {
 		o.capabilities = noCapabilities
 	}
 	l := &httpLink{
-		client: h.client, calls: &h.calls, cfg: h.cfg, log: h.log, opening: o, ended: make(chan struct{}),
+		client: h.client, calls: &h.calls, cfg: h.cfg, log: h.log, opening: o, ended: make(chan struct{}), hearing: make(chan struct{}),
 	}
 	l.upcalls.Stream = o.upcalls
 	l.ctx, l.cancel = context.WithCancel(context.Background())

@@ -1,8 +1,11 @@
 package downstream
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/mcpgw/mcpgw/internal/wire"
@@ -14,11 +17,13 @@ func (l *httpLink) watch() {
 	b := l.backoff()
 	var lastID, lastErr string
 	heard := false // a stream was open before, so something may have been missed since
+	var first sync.Once
 	asks := l.newAsks(l.ctx, l.opening.upcalls)
 	defer asks.end()
 	for {
 		var wait time.Duration
 		resp, err := l.get(l.ctx, lastID)
+		first.Do(func() { close(l.hearing) })
 		switch {
 		case err == nil:
 			if heard && lastID == "" {
@@ -49,6 +54,26 @@ func (l *httpLink) watch() {
 		if l.listenAgain(&b, wait) != nil {
 			return
 		}
+	}
+}
+
+// hearingLimit is how long the first call of a session waits for the server's stream. Some servers send no headers before the first event.
+const hearingLimit = time.Second
+
+// awaitHearing waits until the server has the stream on which it can ask the client of this session something, or has refused it. Servers
+// (those of the TypeScript SDK, unless they name the call that a question belongs to) drop a question that they have no stream for, and
+// then wait for the answer for ever.
+func (l *httpLink) awaitHearing(ctx context.Context) {
+	if !l.opening.listen || l.opening.shared || bytes.Equal(l.opening.capabilities, noCapabilities) {
+		return
+	}
+	limit := time.NewTimer(hearingLimit)
+	defer limit.Stop()
+	select {
+	case <-l.hearing:
+	case <-l.ended:
+	case <-limit.C:
+	case <-ctx.Done():
 	}
 }
 
