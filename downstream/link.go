@@ -39,6 +39,9 @@ type Call struct {
 	Client *Client         // nil for a modern client and for the gateway's own requests
 	Modern bool            // the client spoke a modern revision, so Params may carry reserved _meta members
 	Stream Stream          // takes what the server sends before the answer; nil refuses requests and drops notifications
+
+	// LogLevel is what a modern server is told of a legacy client's log level, which that client set for its session; nil for nothing.
+	LogLevel json.RawMessage
 }
 
 // Result is a server's successful answer.
@@ -82,12 +85,13 @@ type link interface {
 
 // opening is what a link is opened with.
 type opening struct {
-	capabilities json.RawMessage // declared to a legacy server in initialize; "{}" for none
-	info         json.RawMessage // clientInfo
-	upcalls      Stream          // takes what belongs to no call; never nil
-	shared       bool            // several clients use it: progress tokens must be minted
-	doubt        func()          // called when a stream of the link broke, so that the server may be gone; must not block; may be nil
-	listen       bool            // open the standalone stream (legacy GET) or, on a modern server, subscriptions/listen for list changes
+	capabilities json.RawMessage   // declared to a legacy server in initialize; "{}" for none
+	info         json.RawMessage   // clientInfo
+	upcalls      Stream            // takes what belongs to no call; never nil
+	shared       bool              // several clients use it: progress tokens must be minted
+	doubt        func()            // called when a stream of the link broke, so that the server may be gone; must not block; may be nil
+	late         func(failed bool) // called when an answer came that nobody waits for; must not block; may be nil
+	listen       bool              // open the standalone stream (legacy GET) or, on a modern server, subscriptions/listen for list changes
 }
 
 // opener opens links to one server over its transport.

@@ -104,7 +104,7 @@ func (p *pool) open(c *Client, e *clientLink) {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.Timeouts.Initialize,
 		fmt.Errorf("not ready within %s (timeouts.initialize): %w", s.cfg.Timeouts.Initialize, context.DeadlineExceeded))
 	defer cancel()
-	e.link, e.err = s.opener.open(ctx, opening{capabilities: orNone(c.Capabilities), upcalls: c.Upcalls, shared: c.Shared, listen: true})
+	e.link, e.err = s.opener.open(ctx, opening{capabilities: orNone(c.Capabilities), upcalls: c.Upcalls, shared: c.Shared, listen: true, late: s.opts.Events.Late})
 	if e.err != nil {
 		if _, ok := errors.AsType[*UnavailableError](e.err); !ok {
 			e.err = &UnavailableError{Class: "connect", Err: fmt.Errorf("opening a session for this client: %w", e.err)}
@@ -114,8 +114,10 @@ func (p *pool) open(c *Client, e *clientLink) {
 		return
 	}
 	s.restoreLevel(ctx, c.ID, e.link)
+	opened := time.Now()
 	close(e.opened)
 	lost := p.watch(c, e)
+	s.opts.Events.sessionEnded(opened, e.link.err(), !lost)
 	p.remove(c.ID, e)
 	if lost && c.Lost != nil {
 		c.Lost()

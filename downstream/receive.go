@@ -115,6 +115,9 @@ func (m *mux) response(msg *wire.Message) {
 	p := m.take(msg.ID)
 	if p == nil {
 		m.drop(&m.dropped.late, "nobody waits for this answer", "")
+		if m.o.late != nil {
+			m.o.late(msg.Error != nil)
+		}
 		return
 	}
 	p.answer <- result(msg)

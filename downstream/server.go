@@ -28,6 +28,9 @@ type Options struct {
 
 	Lab *Lab // where presets with "url: lab" have their simulators; nil for none
 
+	// Events tell of what happens, for metrics.
+	Events Events
+
 	// Seed is shown as the catalogue until the server has been listed; nil shows nothing. It bridges the time in which a server is
 	// replaced by itself with other settings.
 	Seed *Catalog

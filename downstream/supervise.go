@@ -22,19 +22,26 @@ var noCapabilities = json.RawMessage(`{}`)
 func (s *Server) supervise() {
 	backoff := backoff{initial: s.cfg.Restart.InitialDelay, most: s.cfg.Restart.MaxDelay}
 	defer s.settle()
+	ended := "" // how the last session or attempt did
 	for s.ctx.Err() == nil {
 		s.setTrying()
 		l, err := s.openMain()
 		if err == nil {
 			opened := time.Now()
+			s.opts.Events.reconnected(ended)
 			err = s.attend(l)
+			s.opts.Events.sessionEnded(opened, err, s.ctx.Err() != nil)
+			ended = "session_ended"
 			if time.Since(opened) >= s.cfg.Restart.HealthyAfter {
 				backoff.reset()
 			}
+		} else {
+			ended = "connect_failed"
 		}
 		if s.ctx.Err() != nil {
 			break
 		}
+		s.opts.Events.restarted(err)
 		delay := backoff.next()
 		s.wentAway(err, delay)
 		s.settle()
@@ -50,7 +57,7 @@ func (s *Server) openMain() (link, error) {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.cfg.Timeouts.Initialize,
 		fmt.Errorf("not ready within %s (timeouts.initialize): %w", s.cfg.Timeouts.Initialize, context.DeadlineExceeded))
 	defer cancel()
-	o := opening{capabilities: noCapabilities, upcalls: mainUpcalls{s}, shared: true, listen: true, doubt: s.doubt}
+	o := opening{capabilities: noCapabilities, upcalls: mainUpcalls{s}, shared: true, listen: true, doubt: s.doubt, late: s.opts.Events.Late}
 	if s.cfg.Session != "shared" && (s.cfg.Kind() == "http" || s.cfg.Session == "per_client") {
 		o.capabilities = catalogCapabilities
 	}

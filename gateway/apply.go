@@ -108,7 +108,8 @@ func (g *Gateway) Apply(ctx context.Context, s Settings) (Change, error) {
 // newTarget makes a downstream that is not started yet. It takes over what is known of was, which it replaces, if that is the same
 // server with other settings.
 func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was *target) (*target, error) {
-	tg := &target{name: name, log: g.log, joins: cfg.Session == "shared" && cfg.Kind() == "http"}
+	tg := &target{name: name, obs: g.obs, log: g.log, joins: cfg.Session == "shared" && cfg.Kind() == "http",
+		lanes: cfg.Session == "per_client" && cfg.Kind() == "stdio" || cfg.Session != "shared" && cfg.Transport == "sse"}
 	var seed *downstream.Catalog
 	if was != nil {
 		if old := was.server.Config(); old.Command == cfg.Command && old.URL == cfg.URL && old.Preset == cfg.Preset && slices.Equal(old.Args, cfg.Args) {
@@ -122,7 +123,7 @@ func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was 
 		}
 	}
 	tg.server, err = downstream.New(name, cfg, downstream.Options{
-		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed, Lab: g.lab,
+		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed, Lab: g.lab, Events: g.obs.downstream(name),
 		Upcalls: func(method string, params json.RawMessage) { g.sharedUpcall(tg, method, params) },
 		Ready: func() {
 			tg.ready.Store(time.Now().UnixNano())

@@ -82,6 +82,11 @@ func BenchmarkStatus(b *testing.B) {
 
 func benchCall(b *testing.B, set func(*Policies)) (*Gateway, *request, route) {
 	b.Helper()
+	return benchCallWith(b, Options{}, set)
+}
+
+func benchCallWith(b testing.TB, opts Options, set func(*Policies)) (*Gateway, *request, route) {
+	b.Helper()
 	cfg := downstream.DefaultConfig()
 	cfg.URL = mcptest.Script{
 		"server/discover":   mcptest.Discover,
@@ -90,7 +95,7 @@ func benchCall(b *testing.B, set func(*Policies)) (*Gateway, *request, route) {
 	}.JSON(b).URL
 	p := DefaultPolicies()
 	set(&p)
-	g := New(Options{})
+	g := New(opts)
 	b.Cleanup(func() {
 		if err := g.Close(context.WithoutCancel(b.Context())); err != nil {
 			b.Error(err)

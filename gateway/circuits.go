@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,6 +153,9 @@ func circuitText(b *strings.Builder, c *resilience.CircuitStatus) {
 		}
 		b.WriteByte(')')
 	}
+	if n := c.Counters; n != nil && n.Fallbacks > 0 {
+		fmt.Fprintf(b, ", %d fallbacks tried, which answered %d calls", n.Fallbacks, n.Rescued)
+	}
 	if c.Rejected > 0 {
 		fmt.Fprintf(b, ", %d calls refused", c.Rejected)
 	}
@@ -199,6 +203,7 @@ func (g *Gateway) Control(name, action, who string) (resilience.CircuitStatus, e
 			}
 			tg.policy.nudge()
 			g.log.Warn("circuit changed by hand", "downstream", tg.name, "circuit", c.Name, "action", action, "by", who)
+			g.obs.controlled(context.Background(), who, tg.name, c.Name, action)
 			for _, now := range tg.policy.guard.Snapshot() {
 				if now.Name == c.Name {
 					return now, nil

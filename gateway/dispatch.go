@@ -105,7 +105,12 @@ func (g *Gateway) discover(r *request) answer {
 }
 
 // initialize answers the handshake of revisions up to 2025-11-25 and makes s the session that it opens.
-func (g *Gateway) initialize(s *session, t *table, params *wire.Object) (json.RawMessage, error) {
+func (g *Gateway) initialize(s *session, t *table, params *wire.Object) (result json.RawMessage, err error) {
+	if g.obs != nil {
+		r := &request{method: "initialize", params: *params, sess: s, principal: s.principal}
+		ctx := g.obs.begin(context.Background(), r)
+		defer func() { g.obs.end(ctx, r, &answer{result}, err) }()
+	}
 	if err := checkParams(params); err != nil {
 		return nil, err
 	}

@@ -70,6 +70,7 @@ func nextProbe(g *resilience.Guard, interval time.Duration) time.Duration {
 // probeNow asks as often as it takes to close the circuit, or until an answer fails.
 func (tg *target) probeNow(ctx context.Context, cfg *resilience.Config) {
 	for n := 0; n < cfg.CircuitBreaker.SuccessThreshold && tripped(tg.policy.guard); n++ {
+		began := time.Now()
 		err := tg.policy.guard.Probe(ctx, func(ctx context.Context) error {
 			_, err := tg.server.Call(ctx, &downstream.Call{Method: tg.probeMethod(cfg.CircuitBreaker.Probe.Method)})
 			return err
@@ -77,6 +78,7 @@ func (tg *target) probeNow(ctx context.Context, cfg *resilience.Config) {
 		if ctx.Err() != nil {
 			return
 		}
+		tg.obs.probed(tg, began, err)
 		tg.log.DebugContext(ctx, "probed", "downstream", tg.name, "err", err)
 		if err != nil {
 			return

@@ -255,6 +255,18 @@ func isBelow(uri, subscribed string) bool {
 	return len(uri) > n && uri[:n] == subscribed && (uri[n] == '/' || n > 0 && subscribed[n-1] == '/')
 }
 
+// logLevel is what a modern server is told with each request: the level that the client set, or one that says what matters.
+func (s *session) logLevel() json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.level == nil {
+		return levelInfo
+	}
+	return s.level
+}
+
+var levelInfo = json.RawMessage(`"info"`)
+
 // wantsLog reports whether a log message is at or above the level that the client set. Before it set one, the server decides.
 func (s *session) wantsLog(params json.RawMessage) bool {
 	s.mu.Lock()

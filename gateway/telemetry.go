@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -123,14 +124,12 @@ func (o *observer) end(ctx context.Context, r *request, a *answer, err error) {
 	if r.method == "tools/call" {
 		key.tool = o.exposedTool(s)
 	}
-	switch rpc := (*wire.Error)(nil); {
+	switch {
 	case ctx.Err() != nil:
 		key.err = "cancelled"
-	case errors.As(err, &rpc):
-		key.status = o.errors.of(strconv.FormatInt(rpc.Code, 10))
-		key.err = key.status
 	case err != nil:
-		key.err = telemetry.OtherValue
+		key.status = o.codeOf(err)
+		key.err = cmp.Or(key.status, telemetry.OtherValue)
 	case s.failed.Load():
 		key.err = telemetry.ToolError
 	}
@@ -144,6 +143,14 @@ func (o *observer) end(ctx context.Context, r *request, a *answer, err error) {
 	if o.t.Audit != nil && r.method == "tools/call" && s.target != nil && s.safe != readOnly {
 		o.audit(ctx, r, &key, took)
 	}
+}
+
+// codeOf returns the code of a JSON-RPC error, or "".
+func (o *observer) codeOf(err error) string {
+	if rpc, ok := errors.AsType[*wire.Error](err); ok {
+		return o.errors.of(strconv.FormatInt(rpc.Code, 10))
+	}
+	return ""
 }
 
 // exposedTool is the name of a tool that may stand in metrics: one of the gateway's own catalogue.
@@ -324,6 +331,14 @@ func idText(id json.RawMessage) string {
 		return s
 	}
 	return string(id)
+}
+
+// traceID returns the id of the trace that the request belongs to, or "".
+func (r *request) traceID() string {
+	if r.seen.span != nil {
+		return r.seen.span.SpanContext().TraceID().String()
+	}
+	return traceID(r.meta())
 }
 
 // stdioPrincipal is the principal of the client of a gateway that was started as a command.

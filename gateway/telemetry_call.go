@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,7 +16,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/mcpgw/mcpgw/downstream"
-	"github.com/mcpgw/mcpgw/internal/wire"
 	"github.com/mcpgw/mcpgw/resilience"
 	"github.com/mcpgw/mcpgw/telemetry"
 )
@@ -24,6 +24,7 @@ import (
 type place struct {
 	name, transport, address, port string
 	active                         atomic.Int64 // calls under way
+	whole                          *options     // with no attribute but the name
 }
 
 // placeOf returns the place of a downstream.
@@ -32,7 +33,7 @@ func placeOf(tg *target) *place {
 		return p
 	}
 	cfg := tg.server.Config()
-	p := &place{name: tg.name, transport: "pipe"}
+	p := &place{name: tg.name, transport: "pipe", whole: newOptions(of(tg.name).attributes())}
 	if cfg.Kind() == "http" {
 		p.transport = "tcp"
 		if u, err := url.Parse(cfg.URL); err == nil {
@@ -100,30 +101,34 @@ func (p *passage) leave(ctx context.Context, err error) {
 	o.m.CallDuration.Record(ctx, took.Seconds(), o.calls.record(callKey{p.place.name, p.method, errType})...)
 	over := max(0, took-time.Duration(p.busy.Load())-p.waited)
 	// Without the context: only two metrics have exemplars, and each costs.
-	o.m.CallOverhead.Record(context.Background(), over.Seconds(), o.events.record(of(p.place.name))...)
-	if busy := (*overloadedError)(nil); errors.As(err, &busy) {
+	o.m.CallOverhead.Record(context.Background(), over.Seconds(), p.place.whole.recording...)
+	if err == nil {
+		return
+	}
+	if _, busy := errors.AsType[*overloadedError](err); busy {
 		o.m.AdmissionRejected.Add(context.Background(), 1)
 	}
 }
 
 // callError is the error.type of a call.
 func (o *observer) callError(err error) string {
+	if err == nil {
+		return "" // before what follows allocates
+	}
 	var (
-		rpc    *wire.Error
 		policy *resilience.Error
 		busy   *overloadedError
 	)
+	code := o.codeOf(err)
 	switch {
-	case err == nil:
-		return ""
 	case errors.As(err, &policy):
 		switch policy.Reason {
 		case resilience.CircuitOpen, resilience.HalfOpenLimit, resilience.Isolated:
 			return resilience.ClassCircuitOpen // the class may say what opened it
 		}
 		return o.errorType(policy.Class)
-	case errors.As(err, &rpc):
-		return o.errors.of(strconv.FormatInt(rpc.Code, 10))
+	case code != "":
+		return code
 	case errors.As(err, &busy):
 		return "gateway_overloaded"
 	case errors.Is(err, context.Canceled), errors.Is(err, errCancelledByClient), errors.Is(err, errSessionEnded):
@@ -206,8 +211,9 @@ func (t *try) end(res *downstream.Result, err *error) {
 		key.err = telemetry.ToolError
 		p.failed.Store(true)
 	}
-	o.m.ClientOperation.Record(t.ctx, took.Seconds(), o.attempts.record(key)...)
-	o.m.Attempts.Add(context.Background(), 1, o.events.add(of(p.place.name, pair{telemetry.AttrKind, t.kind}, pair{telemetry.AttrError, key.err}))...)
+	series := o.attempts.get(key)
+	o.m.ClientOperation.Record(t.ctx, took.Seconds(), series.recording...)
+	series.byKind[max(0, slices.Index(attemptKinds[:], t.kind))].Add(1)
 	if *err != nil {
 		t.count(*err, key.err)
 	}
@@ -218,8 +224,7 @@ func (t *try) end(res *downstream.Result, err *error) {
 
 // failure returns error.type and, for a JSON-RPC error, its code.
 func (t *try) failure(err error) (errType, status string) {
-	if rpc := (*wire.Error)(nil); errors.As(err, &rpc) {
-		code := t.p.o.errors.of(strconv.FormatInt(rpc.Code, 10))
+	if code := t.p.o.codeOf(err); code != "" {
 		return code, code
 	}
 	if t.ctx.Err() != nil {

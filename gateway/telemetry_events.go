@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -174,7 +175,50 @@ func (o *observer) done(ctx context.Context, name string, d *resilience.CallInfo
 	if d.Attempts > 1 {
 		o.m.RetryPerCall.Record(context.Background(), int64(d.Attempts-1), o.events.record(of(name))...)
 	}
-	if e := (*resilience.Error)(nil); d.Err != nil && errors.As(d.Err, &e) && e.Reason == resilience.RetriesExhausted {
+	if d.Err == nil {
+		return
+	}
+	if e, ok := errors.AsType[*resilience.Error](d.Err); ok && e.Reason == resilience.RetriesExhausted {
 		o.add(o.m.RetryExhausted, of(name, pair{telemetry.AttrError, o.errorType(e.Class)}))
 	}
+}
+
+// downstream returns what is told of a downstream's sessions and processes.
+func (o *observer) downstream(name string) downstream.Events {
+	if o == nil {
+		return downstream.Events{}
+	}
+	return downstream.Events{
+		SessionEnded: func(took time.Duration, class string) {
+			o.record(o.m.ClientSession, took, of(name, pair{telemetry.AttrError, class}))
+		},
+		Reconnected: func(reason string) { o.add(o.m.Reconnects, of(name, pair{telemetry.AttrReason, reason})) },
+		Restarted:   func(code int) { o.add(o.m.Restarts, of(name, pair{telemetry.AttrExitCode, strconv.Itoa(code)})) },
+		Late:        func(failed bool) { o.late(name, failed) },
+	}
+}
+
+// probed notes a probe of a downstream whose circuit is open.
+func (o *observer) probed(tg *target, began time.Time, err error) {
+	if o == nil {
+		return
+	}
+	class := ""
+	if err != nil {
+		class = o.errorType(tg.policy.rules.Load().failure(err).Class)
+	}
+	o.record(o.m.Probe, time.Since(began), of(tg.name, pair{telemetry.AttrError, class}))
+}
+
+// sessionEnded notes the end of a client's session.
+func (o *observer) sessionEnded(s *session, cause error) {
+	if o == nil || s.revision == "" {
+		return
+	}
+	class := ""
+	if !errors.Is(cause, errSessionEnded) {
+		class = "session_lost"
+	}
+	key := eventKey{more: [3]pair{{telemetry.AttrError, class}}}
+	o.record(o.m.ServerSession, time.Since(s.created), key)
 }

@@ -18,7 +18,7 @@ var states = [...]string{"closed", "open", "half_open", "isolated", "disabled"}
 func (o *observer) register() (err error) {
 	m := o.m
 	o.ending, err = m.Meter.RegisterCallback(o.observe,
-		m.CallActive, m.Abandoned, m.RetrySuccess, m.BudgetTokens, m.CircuitState, m.CircuitCalls, m.FailureRate, m.SlowCallRate,
+		m.Attempts, m.CallActive, m.Abandoned, m.RetrySuccess, m.BudgetTokens, m.CircuitState, m.CircuitCalls, m.FailureRate, m.SlowCallRate,
 		m.ConsecutiveFailures, m.HalfOpenInFlight, m.CircuitRetryAfter, m.BulkheadLimit, m.BulkheadInFlight, m.BulkheadQueued,
 		m.HedgesStarted, m.HedgesWon, m.Panics, m.DownstreamUp)
 	return err
@@ -28,6 +28,7 @@ func (o *observer) observe(_ context.Context, to metric.Observer) error {
 	o.g.mu.Lock()
 	targets := o.g.sortedTargets()
 	o.g.mu.Unlock()
+	o.countAttempts(to)
 	for _, tg := range targets {
 		p := placeOf(tg)
 		up := int64(0)
@@ -44,6 +45,21 @@ func (o *observer) observe(_ context.Context, to metric.Observer) error {
 		}
 	}
 	return nil
+}
+
+// countAttempts sums up the attempts of all tools of a downstream.
+func (o *observer) countAttempts(to metric.Observer) {
+	sums := map[eventKey]int64{}
+	o.attempts.each(func(k attemptKey, s *options) {
+		for i, kind := range attemptKinds {
+			if n := s.byKind[i].Load(); n > 0 {
+				sums[of(k.place.name, pair{telemetry.AttrKind, kind}, pair{telemetry.AttrError, k.err})] += n
+			}
+		}
+	})
+	for key, n := range sums {
+		to.ObserveInt64(o.m.Attempts, n, o.observed(key))
+	}
 }
 
 func (o *observer) observed(key eventKey) metric.ObserveOption {

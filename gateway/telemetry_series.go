@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -73,11 +75,15 @@ type options struct {
 	recording []metric.RecordOption
 	adding    []metric.AddOption
 	observing metric.ObserveOption
+	byKind    [len(attemptKinds)]atomic.Int64 // attempts of each kind: counted here, because that costs a call less than a Counter
 }
+
+// attemptKinds are those of attempts.
+var attemptKinds = [...]string{"first", "retry", "hedge"}
 
 func newOptions(kv []attribute.KeyValue) *options {
 	set := metric.WithAttributeSet(attribute.NewSet(kv...))
-	return &options{[]metric.RecordOption{set}, []metric.AddOption{set}, set}
+	return &options{recording: []metric.RecordOption{set}, adding: []metric.AddOption{set}, observing: set}
 }
 
 // labels is a key that knows its attributes.
@@ -114,6 +120,15 @@ func (s *seriesOf[K]) get(key K) *options {
 	return o
 }
 
+// each calls f for every series that there is.
+func (s *seriesOf[K]) each(f func(K, *options)) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for k, o := range s.m {
+		f(k, o)
+	}
+}
+
 func (s *seriesOf[K]) record(key K) []metric.RecordOption { return s.get(key).recording }
 func (s *seriesOf[K]) add(key K) []metric.AddOption       { return s.get(key).adding }
 
@@ -127,9 +142,13 @@ type pair struct{ key, value string }
 
 func (k eventKey) attributes() []attribute.KeyValue {
 	kv := make([]attribute.KeyValue, 0, 1+len(k.more))
-	kv = append(kv, attribute.String(k.key, k.name))
+	if k.key != "" {
+		kv = append(kv, attribute.String(k.key, k.name))
+	}
 	for _, p := range k.more {
-		if p.value != "" {
+		if code, err := strconv.Atoi(p.value); err == nil && p.key == telemetry.AttrExitCode {
+			kv = append(kv, attribute.Int(p.key, code))
+		} else if p.value != "" {
 			kv = append(kv, attribute.String(p.key, p.value))
 		}
 	}

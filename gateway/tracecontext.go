@@ -35,7 +35,7 @@ func traceOf(h http.Header) http.Header {
 // extract reads a trace context strictly: what is malformed counts as none.
 func extract(ctx context.Context, c propagation.TextMapCarrier) trace.SpanContext {
 	if c.Get("traceparent") == "" {
-		return trace.SpanContext{}
+		return trace.SpanContext{} // the usual case
 	}
 	// Of ctx only what is read now is wanted, not a span that it may carry.
 	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(trace.ContextWithSpanContext(ctx, trace.SpanContext{}), c))
@@ -61,6 +61,9 @@ type headerCarrier struct{ header http.Header }
 
 // Get implements propagation.TextMapCarrier. A header that was sent twice says nothing.
 func (c headerCarrier) Get(key string) string {
+	if c.header == nil {
+		return ""
+	}
 	if v := c.header[http.CanonicalHeaderKey(key)]; len(v) == 1 {
 		return v[0]
 	}

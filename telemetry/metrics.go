@@ -17,7 +17,7 @@ type Metrics struct {
 
 	CallDuration, CallOverhead                      metric.Float64Histogram
 	CallActive                                      metric.Int64ObservableUpDownCounter
-	Attempts                                        metric.Int64Counter
+	Attempts                                        metric.Int64ObservableCounter
 	Abandoned                                       metric.Int64ObservableUpDownCounter
 	Late                                            metric.Int64Counter
 	RetryScheduled, RetryExhausted, RetrySuppressed metric.Int64Counter
@@ -59,7 +59,7 @@ func newMetrics(meter metric.Meter) (*Metrics, error) {
 		ServerOperation: b.histogram("mcp.server.operation.duration"), ClientOperation: b.histogram("mcp.client.operation.duration"),
 		ServerSession: b.histogram("mcp.server.session.duration"), ClientSession: b.histogram("mcp.client.session.duration"),
 		CallDuration: b.histogram("mcpgw.call.duration"), CallOverhead: b.histogram("mcpgw.call.overhead"),
-		CallActive: b.observedUpDown("mcpgw.call.active"), Attempts: b.counter("mcpgw.attempts"),
+		CallActive: b.observedUpDown("mcpgw.call.active"), Attempts: b.observedCounter("mcpgw.attempts"),
 		Abandoned: b.observedUpDown("mcpgw.attempt.abandoned"), Late: b.counter("mcpgw.attempt.late"),
 		RetryScheduled: b.counter("mcpgw.retry.scheduled"), RetrySuccess: b.observedCounter("mcpgw.retry.success"),
 		RetryExhausted: b.counter("mcpgw.retry.exhausted"), RetrySuppressed: b.counter("mcpgw.retry.suppressed"),

@@ -13,9 +13,11 @@ import (
 
 // stage starts the processes of one part of the benchmark and ends them all.
 type stage struct {
-	dir     string // for configurations
-	gateway string // the program; "" if it could not be built
-	gogc    string // "" leaves every process its own setting
+	dir     string   // for configurations
+	gateway string   // the program; "" if it could not be built
+	gogc    string   // "" leaves every process its own setting
+	yaml    string   // further sections for gateways that are started from now on
+	vars    []string // and further variables for them
 	started []*harness.Server
 }
 
@@ -65,7 +67,8 @@ func (s *stage) mcpgw(ctx context.Context, urls map[string]string, want []string
 	for name, url := range urls {
 		yaml.WriteString("  " + name + ": { url: '" + url + "' }\n")
 	}
-	p, err := harness.StartGateway(ctx, s.gateway, dir, yaml.String(), s.env()...)
+	yaml.WriteString(s.yaml)
+	p, err := harness.StartGateway(ctx, s.gateway, dir, yaml.String(), append(s.env(), s.vars...)...)
 	if err != nil {
 		return nil, err
 	}

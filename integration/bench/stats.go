@@ -63,6 +63,16 @@ func compare(v, base *variant) ratio {
 	return ratio{median(all), slices.Min(all), slices.Max(all)}
 }
 
+// compareCPU returns v's processor time for each call divided by base's, round by round.
+func compareCPU(v, base *variant) ratio {
+	all := make([]float64, len(v.samples))
+	for i := range v.samples {
+		a, b := &v.samples[i], &base.samples[i]
+		all[i] = a.cpu.Seconds() / float64(len(a.latencies)) / (b.cpu.Seconds() / float64(len(b.latencies)))
+	}
+	return ratio{median(all), slices.Min(all), slices.Max(all)}
+}
+
 func (r ratio) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", r.median, r.least, r.most) }
 
 // bar is one line of the table and what was measured.
