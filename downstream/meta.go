@@ -18,7 +18,7 @@ var reserved = [...]string{
 //
 // Towards a modern server the reserved members of _meta become the link's: its revision, the gateway's clientInfo, and as
 // clientCapabilities what a modern client declared with this request, a legacy client with its session, and o's for the gateway's own
-// requests. A modern client's logLevel stays. Towards a legacy server the reserved members are left out, and so is a _meta that
+// requests. A modern client's logLevel stays, a legacy client's is the call's. Towards a legacy server the reserved members are left out, and so is a _meta that
 // held nothing else. If token is not nil it takes the place of the client's progress token. Everything else is copied byte for
 // byte.
 func outgoing(c *Call, p *peer, o *opening, token json.RawMessage) (params, clientToken json.RawMessage) {
@@ -157,7 +157,7 @@ func outgoingMeta(meta json.RawMessage, c *Call, p *peer, o *opening, token json
 		capabilities = o.capabilities
 	}
 	if !c.Modern {
-		level = nil
+		level = c.LogLevel
 	}
 	b := append(make([]byte, 0, len(meta)+len(o.info)+len(capabilities)+256), '{')
 	if p.modern() {

@@ -171,10 +171,32 @@ func (g *Gateway) forward(ctx context.Context, r *request, to route, params wire
 
 // send makes the call.
 func (g *Gateway) send(ctx context.Context, r *request, to *route, s downstream.Stream, params wire.Object) (downstream.Result, error) {
-	return g.call(ctx, r, to, &downstream.Call{
-		Method: r.method, Params: params.Raw, Body: &params, Target: mirrored(r.method, to.own), Header: r.header, Client: r.client(g, to.target), Modern: r.modern,
-		Stream: s, Trace: r.trace,
-	})
+	c := &downstream.Call{
+		Method: r.method, Params: params.Raw, Body: &params, Target: mirrored(r.method, to.own), Header: r.header, Modern: r.modern, Stream: s, Trace: r.trace,
+	}
+	switch j := r.joint(g, to.target); {
+	case j == nil:
+		c.Client = r.sess.client(to.target)
+		c.LogLevel = r.sess.logLevel()
+	case r.modern && !to.target.server.Catalog().Modern():
+		if _, asks := s.(*parked); asks && to.target.lanes {
+			var leave func()
+			j, leave = g.lane(r, to.target, r.kinds()&to.target.allowed())
+			defer leave()
+		}
+		if level := wire.Get(r.meta(), metaLogLevel); level != nil {
+			if err := j.want(ctx, level); err != nil {
+				g.log.DebugContext(ctx, "a server did not take the log level", "downstream", to.target.name, "err", err)
+			}
+		}
+		c.Client = &j.Client
+	default:
+		c.Client = &j.Client
+		if r.sess != nil {
+			c.LogLevel = r.sess.logLevel()
+		}
+	}
+	return g.call(ctx, r, to, c)
 }
 
 // conclude brings what a downstream answered into the client's terms.
@@ -211,6 +233,9 @@ func (g *Gateway) finish(r *request, tg *target, res downstream.Result) answer {
 	raw := res.Raw
 	if !wire.IsObject(raw) {
 		return whole(raw)
+	}
+	if r.answeredBy != nil {
+		tg = r.answeredBy
 	}
 	if r.table.single == nil {
 		raw = g.readdress(r, tg, raw)

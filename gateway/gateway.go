@@ -66,8 +66,10 @@ type target struct {
 	server *downstream.Server
 	policy *policy
 	log    *slog.Logger
-	joins  bool                  // its clients share sessions, see joint
-	ready  atomic.Int64          // UnixNano when the server last opened its session
+	joins  bool         // its clients share sessions, see joint
+	lanes  bool         // calls in which it may ask have sessions of their own, see lane
+	ready  atomic.Int64 // UnixNano when the server last opened its session
+	obs    *observer
 	place  atomic.Pointer[place] // see placeOf
 	stop   func()                // ends the prober; nil before it runs
 

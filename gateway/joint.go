@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"math/bits"
 	"strconv"
 	"sync"
 
@@ -19,10 +20,12 @@ type joint struct {
 
 	mu    sync.Mutex
 	level json.RawMessage // the most talkative that any of them wanted; nil for none
+	busy  uint64          // on lane 0: which lanes are taken
 }
 
 type jointKey struct {
 	principal string // "" for all of them
+	lane      int
 	tg        *target
 	has       questions
 }
@@ -41,11 +44,34 @@ func (g *Gateway) joint(key jointKey) *joint {
 		j.Upcalls = jointUpcalls{g, key.principal, key.tg}
 		j.Lost = func() { g.relisten(key.principal, key.tg) }
 	}
+	if key.lane != 0 {
+		j.ID += "/" + strconv.Itoa(key.lane)
+	}
 	if key.has != 0 {
 		j.ID += ":" + strconv.Itoa(int(key.has))
 	}
 	c, _ := g.clients.LoadOrStore(key, j)
 	return c.(*joint)
+}
+
+// lane returns one of several sessions of the same clients on which no other call of theirs is under way, and a function to call when the
+// call is over. On a stream that all calls share (stdio) nothing that a server asks says which call it is for: so each call that a
+// server may ask in has a session to itself. Where too many are taken they share one, and what cannot be told apart is refused.
+func (g *Gateway) lane(r *request, tg *target, has questions) (*joint, func()) {
+	base := g.joint(jointKey{principal: r.principal, tg: tg, has: has})
+	base.mu.Lock()
+	lane := bits.TrailingZeros64(^base.busy)
+	if lane == 64 {
+		base.mu.Unlock()
+		return base, func() {}
+	}
+	base.busy |= 1 << lane
+	base.mu.Unlock()
+	return g.joint(jointKey{principal: r.principal, tg: tg, has: has, lane: lane}), func() {
+		base.mu.Lock()
+		defer base.mu.Unlock()
+		base.busy &^= 1 << lane
+	}
 }
 
 // want makes the server tell the clients of j at least what is as severe as level.
@@ -106,7 +132,7 @@ func (r *request) client(g *Gateway, tg *target) *downstream.Client {
 func (r *request) joint(g *Gateway, tg *target) *joint {
 	if tg.joins {
 		if has := r.kinds() & tg.allowed(); has != 0 {
-			return g.joint(jointKey{"", tg, has})
+			return g.joint(jointKey{tg: tg, has: has})
 		}
 	}
 	if r.sess != nil {
@@ -116,7 +142,7 @@ func (r *request) joint(g *Gateway, tg *target) *joint {
 	if !tg.server.Catalog().Modern() { // a modern one is told with each request
 		has = r.kinds() & tg.allowed()
 	}
-	return g.joint(jointKey{r.principal, tg, has})
+	return g.joint(jointKey{principal: r.principal, tg: tg, has: has})
 }
 
 // kinds returns what the client of the request can be asked.
