@@ -110,6 +110,7 @@ func (s *Settings) Validate() error {
 		p := s.policiesOf(name)
 		errs = append(errs, under(path+".resilience", p.Validate()))
 	}
+	errs = append(errs, s.validateTargets())
 	if s.Admission != (Admission{}) {
 		errs = append(errs, under("resilience.admission", s.Admission.Validate()))
 	}

@@ -54,7 +54,11 @@ func explain(name string, err error) *failure {
 		return nil
 	}
 	if errors.As(err, &policy) {
-		return f.byPolicy(policy)
+		f = f.byPolicy(policy)
+		if lost, ok := errors.AsType[*unrescuedError](err); ok {
+			f.Message += " " + lost.text
+		}
+		return f
 	}
 	switch {
 	case errors.As(err, &busy):

@@ -24,13 +24,24 @@ func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream
 	if guard == nil {
 		guard = to.target.policy.guard
 	}
-	if err := g.admission.enter(ctx); err != nil {
-		return downstream.Result{}, err
+	if r.rescued == 0 { // what stands in for a call is not a further one
+		if err := g.admission.enter(ctx); err != nil {
+			return downstream.Result{}, err
+		}
+		defer g.admission.leave()
 	}
-	defer g.admission.leave()
+	var rescue *rescue
+	var steps []resilience.Fallback[downstream.Result]
+	if s := to.target.policy.spare.Load(); s != nil {
+		rescue = g.newRescue(f, to, s, guard)
+		steps = rescue.steps()
+	}
 	begun := time.Now()
-	res, err = resilience.Do(f, guard, resilience.Call{Safety: safetyOf(c.Body, to), Key: to.key, Session: r.caller(), TraceID: traceID(r.meta())}, f.attempt)
-	if err == nil {
+	res, err = resilience.Do(f, guard, resilience.Call{Safety: safetyOf(c.Body, to), Key: to.key, Session: r.caller(), TraceID: r.traceID()}, f.attempt, steps...)
+	if rescue != nil {
+		err = rescue.landed(&res, err)
+	}
+	if err == nil && (rescue == nil || rescue.by == "") {
 		to.target.latency.add(time.Since(begun))
 	}
 	if refused := (*resilience.Error)(nil); err != nil && errors.As(err, &refused) && refused.Class == resilience.ClassCircuitOpen {

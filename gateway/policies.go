@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcpgw/mcpgw/downstream"
@@ -20,6 +21,8 @@ import (
 type Policies struct {
 	resilience.Config
 	Classification Classification
+	// Fallback is what answers when the downstream does not, in order.
+	Fallback []Fallback
 	// Tools holds what is different for some tools, by the downstream's own name of the tool or a pattern of names. What a downstream
 	// has only once (bulkhead, rate limit, retry budget, prober, error tracking) is that of Config all the same.
 	Tools map[string]resilience.Config
@@ -85,6 +88,7 @@ func (p *Policies) Validate() error {
 	if _, err := p.Classification.statuses(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, validateFallbacks(p.Fallback))
 	for _, pattern := range slices.Sorted(maps.Keys(p.Tools)) {
 		cfg := p.Tools[pattern]
 		if pattern == "" {
@@ -103,6 +107,11 @@ func (p *Policies) Warnings(remote bool) []*downstream.FieldError {
 	}
 	if p.Classification.TrustAnnotations && remote {
 		warn("classification.trust_annotations", "a remote server decides by its hints which calls are made twice")
+	}
+	for i := range p.Fallback {
+		if p.Fallback[i].Cache != nil && !p.knowsReadOnly() {
+			warn(fmt.Sprintf("fallback[%d].cache", i), "keeps no results of tools: none of them is known to be read-only (safety, or classification.trust_annotations)")
+		}
 	}
 	known := map[string]bool{}
 	for _, w := range warnings {
@@ -138,6 +147,19 @@ func (s *Settings) Warnings() []*downstream.FieldError {
 		}
 	}
 	return all
+}
+
+// knowsReadOnly reports whether any tool can be known to change nothing.
+func (p *Policies) knowsReadOnly() bool {
+	if p.Classification.TrustAnnotations || p.Safety == "read_only" {
+		return true
+	}
+	for _, cfg := range p.Tools {
+		if cfg.Safety == "read_only" {
+			return true
+		}
+	}
+	return false
 }
 
 // thresholds is what a circuit of its own would have of its own.
@@ -275,8 +297,9 @@ func compilePatterns(list []Pattern) ([]pattern, error) {
 type policy struct {
 	guard *resilience.Guard
 	rules rulesPointer
-	wake  chan struct{} // something happened that the prober wants to know
-	last  lastClass     // what the last failure was
+	spare atomic.Pointer[spare] // the fallbacks; nil for none
+	wake  chan struct{}         // something happened that the prober wants to know
+	last  lastClass             // what the last failure was
 
 	// Guarded by the gateway's mutex:
 	applied Policies
@@ -289,6 +312,7 @@ func (g *Gateway) newPolicy(name string, p Policies, cfg *downstream.Config) (*p
 	if err := pol.setRules(&p, cfg); err != nil {
 		return nil, err
 	}
+	pol.setSpare(&p)
 	var err error
 	pol.guard, err = resilience.NewGuard(name, p.Config, resilience.Options{
 		Logger: g.log, Classifier: pol.classify, Redact: pol.redact,
@@ -336,6 +360,7 @@ func (pol *policy) reconfigure(p Policies, cfg *downstream.Config) (changed bool
 		return false, err
 	}
 	pol.applied = p
+	pol.setSpare(&p)
 	for name := range pol.subs {
 		own, ok := p.forTool(name)
 		if !ok {

@@ -29,6 +29,9 @@ type request struct {
 	stream    downstream.Stream
 	trace     http.Header // of the HTTP request: traceparent, tracestate, baggage; nil for none
 	seen      seen        // what telemetry wants to know
+
+	rescued    int     // how many fallbacks to other downstreams it is in
+	answeredBy *target // the downstream that stood in for the one that was called; nil for none
 }
 
 // caller names the client for what depends on the session, such as a rollout to a share of them.

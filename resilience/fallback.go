@@ -83,6 +83,9 @@ func chain[R any](k *call, fallbacks []Fallback[R], cause *Error) (R, error) {
 		r, err := f.run(k.Context, cause)
 		p.mu.Lock()
 		p.count.Fallbacks++
+		if err == nil {
+			p.count.Rescued++
+		}
 		p.mu.Unlock()
 		if tell := p.opts.Events.Fallback; tell != nil {
 			tell(k.Context, k.call, f.Name, err)

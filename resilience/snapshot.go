@@ -102,7 +102,8 @@ type Counters struct {
 	Timeouts       uint64 `json:"timeouts"`
 	Hedges         uint64 `json:"hedges"`
 	HedgeWins      uint64 `json:"hedge_wins"`
-	Fallbacks      uint64 `json:"fallbacks"`
+	Fallbacks      uint64 `json:"fallbacks"`          // that were tried
+	Rescued        uint64 `json:"fallback_successes"` // calls that one of them answered
 	Panics         uint64 `json:"panics"`
 	Late           uint64 `json:"late_answers"`
 }

@@ -55,6 +55,10 @@ func (doc *document) initial(t reflect.Type) reflect.Value {
 		return reflect.ValueOf(newPolicies())
 	case reflect.TypeFor[toolPolicies]():
 		return reflect.ValueOf(newToolPolicies())
+	case reflect.TypeFor[gateway.Fallback]():
+		return reflect.ValueOf(gateway.DefaultFallback())
+	case reflect.TypeFor[gateway.CacheFallback]():
+		return reflect.ValueOf(gateway.DefaultCacheFallback())
 	case reflect.TypeFor[gateway.Pattern]():
 		return reflect.ValueOf(gateway.DefaultPattern())
 	}

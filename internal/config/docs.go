@@ -62,6 +62,9 @@ func (d *docs) section(path string, t reflect.Type) {
 		case f.typ.Kind() == reflect.Slice && f.typ.Elem().Kind() == reflect.Struct:
 			sub, typ = here+"[]", f.typ.Elem()
 		}
+		for typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
 		kind := kindOf(f)
 		if typ.Kind() == reflect.Struct {
 			if at := d.seen[typ]; at != "" {
@@ -113,7 +116,13 @@ func kindOf(f field) string {
 			return "list of sections"
 		}
 		return "list"
+	case reflect.Pointer:
+		f.typ = f.typ.Elem()
+		return kindOf(f)
 	case reflect.Map:
+		if f.typ.Elem().Kind() == reflect.String {
+			return "values by name"
+		}
 		return "section by name"
 	case reflect.Struct:
 		return "section"

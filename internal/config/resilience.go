@@ -34,6 +34,7 @@ type policies struct {
 	Bulkhead       resilience.BulkheadConfig       `yaml:"bulkhead" doc:"How many calls run at the same time."`
 	RateLimit      resilience.RateLimitConfig      `yaml:"rate_limit" doc:"How many calls start in a given time."`
 	Hedge          resilience.HedgeConfig          `yaml:"hedge" doc:"Asking a second time when the first answer is late. Read-only calls only."`
+	Fallback       []gateway.Fallback              `yaml:"fallback" doc:"What answers when the server does not, in order. See resilience.md."`
 	Classification gateway.Classification          `yaml:"classification" doc:"What the answers of the server mean."`
 }
 
@@ -180,7 +181,7 @@ func (m *merger) finish(p *policies, enabled bool, mode string) gateway.Policies
 	if mode != "" {
 		c.Mode = mode
 	}
-	return gateway.Policies{Config: c, Classification: p.Classification}
+	return gateway.Policies{Config: c, Classification: p.Classification, Fallback: p.Fallback}
 }
 
 // server merges the policies of one downstream.

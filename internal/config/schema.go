@@ -155,7 +155,7 @@ func or(alternatives ...object) object { return object{{"anyOf", alternatives}} 
 var sharedTypes = []reflect.Type{
 	reflect.TypeFor[policies](), reflect.TypeFor[resilience.TimeoutsConfig](), reflect.TypeFor[resilience.RetryConfig](),
 	reflect.TypeFor[resilience.CircuitBreakerConfig](), reflect.TypeFor[resilience.BulkheadConfig](), reflect.TypeFor[resilience.RateLimitConfig](),
-	reflect.TypeFor[resilience.HedgeConfig](), reflect.TypeFor[gateway.Classification](),
+	reflect.TypeFor[resilience.HedgeConfig](), reflect.TypeFor[gateway.Classification](), reflect.TypeFor[gateway.Fallback](),
 }
 
 // shared names them.
