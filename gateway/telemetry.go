@@ -30,12 +30,15 @@ type observer struct {
 	tracer trace.Tracer       // nil if nobody wants spans
 	errors *bounded           // values of error.type
 
-	requests seriesOf[requestKey]
-	calls    seriesOf[callKey]
-	attempts seriesOf[attemptKey]
-	events   seriesOf[eventKey]
-	names    byName[*bounded] // tools of a downstream, by its name; they outlive it, so that it cannot start over
-	ending   metric.Registration
+	requests seriesOf[requestKey, telemetry.Point]
+	calls    seriesOf[callKey, telemetry.Point]
+	attempts seriesOf[attemptKey, attemptPoint]
+	events   seriesOf[eventKey, options]
+	// Made once, because a function that is made for each call costs an allocation.
+	newRequest, newCall func([]attribute.KeyValue) *telemetry.Point
+	newAttempt          func([]attribute.KeyValue) *attemptPoint
+	names               byName[*bounded] // tools of a downstream, by its name; they outlive it, so that it cannot start over
+	ending              metric.Registration
 }
 
 // newObserver returns nil if nobody wants to know anything.
@@ -47,6 +50,11 @@ func newObserver(g *Gateway, t *telemetry.Telemetry) *observer {
 	o := &observer{g: g, t: t, m: t.Metrics, tracer: t.Tracer, errors: newBounded(errorTypes)}
 	if o.m == nil {
 		o.m = telemetry.Silent()
+	}
+	o.newRequest = func(kv []attribute.KeyValue) *telemetry.Point { return o.m.ServerOperation.Point(kv...) }
+	o.newCall = func(kv []attribute.KeyValue) *telemetry.Point { return o.m.CallDuration.Point(kv...) }
+	o.newAttempt = func(kv []attribute.KeyValue) *attemptPoint {
+		return &attemptPoint{Point: o.m.ClientOperation.Point(kv...)}
 	}
 	if err := o.register(); err != nil {
 		g.log.Error("gauges cannot be observed", "err", err)
@@ -133,7 +141,7 @@ func (o *observer) end(ctx context.Context, r *request, a *answer, err error) {
 	case s.failed.Load():
 		key.err = telemetry.ToolError
 	}
-	o.m.ServerOperation.Record(ctx, took.Seconds(), o.requests.record(key)...)
+	o.requests.get(key, o.newRequest).Record(took, s.span)
 	if s.span != nil {
 		o.endSpan(r, &key, err)
 	}

@@ -24,16 +24,16 @@ import (
 type place struct {
 	name, transport, address, port string
 	active                         atomic.Int64 // calls under way
-	whole                          *options     // with no attribute but the name
+	overhead                       *telemetry.Point
 }
 
 // placeOf returns the place of a downstream.
-func placeOf(tg *target) *place {
+func (o *observer) placeOf(tg *target) *place {
 	if p := tg.place.Load(); p != nil {
 		return p
 	}
 	cfg := tg.server.Config()
-	p := &place{name: tg.name, transport: "pipe", whole: newOptions(of(tg.name).attributes())}
+	p := &place{name: tg.name, transport: "pipe", overhead: o.m.CallOverhead.Point(of(tg.name).attributes()...)}
 	if cfg.Kind() == "http" {
 		p.transport = "tcp"
 		if u, err := url.Parse(cfg.URL); err == nil {
@@ -69,7 +69,7 @@ func (p *passage) enter(ctx context.Context, o *observer, r *request, to *route)
 		return
 	}
 	p.caller = ctx
-	p.o, p.r, p.place, p.policy, p.method = o, r, placeOf(to.target), to.target.policy, knownMethod(r.method)
+	p.o, p.r, p.place, p.policy, p.method = o, r, o.placeOf(to.target), to.target.policy, knownMethod(r.method)
 	if r.method == "tools/call" {
 		p.tool = o.toolsOf(p.place.name).of(to.key)
 	}
@@ -98,10 +98,9 @@ func (p *passage) leave(ctx context.Context, err error) {
 		errType = telemetry.ToolError
 		p.r.seen.failed.Store(true)
 	}
-	o.m.CallDuration.Record(ctx, took.Seconds(), o.calls.record(callKey{p.place.name, p.method, errType})...)
+	o.calls.get(callKey{p.place.name, p.method, errType}, o.newCall).Record(took, p.r.seen.span)
 	over := max(0, took-time.Duration(p.busy.Load())-p.waited)
-	// Without the context: only two metrics have exemplars, and each costs.
-	o.m.CallOverhead.Record(context.Background(), over.Seconds(), p.place.whole.recording...)
+	p.place.overhead.Record(over, nil)
 	if err == nil {
 		return
 	}
@@ -211,8 +210,8 @@ func (t *try) end(res *downstream.Result, err *error) {
 		key.err = telemetry.ToolError
 		p.failed.Store(true)
 	}
-	series := o.attempts.get(key)
-	o.m.ClientOperation.Record(t.ctx, took.Seconds(), series.recording...)
+	series := o.attempts.get(key, o.newAttempt)
+	series.Record(took, t.span)
 	series.byKind[max(0, slices.Index(attemptKinds[:], t.kind))].Add(1)
 	if *err != nil {
 		t.count(*err, key.err)
@@ -250,9 +249,9 @@ func (t *try) count(err error, errType string) {
 	case resilience.ClassCancelled, resilience.ClassCallerDeadline, resilience.ClassHedgeLost:
 		return
 	}
-	o.m.Errors.Add(context.Background(), 1, o.events.add(of(name, pair{telemetry.AttrError, errType}))...)
+	o.add(o.m.Errors, of(name, pair{telemetry.AttrError, errType}))
 	if away, ok := errors.AsType[*downstream.UnavailableError](err); ok && isTimeout(away.Err) && t.ctx.Err() == nil {
-		o.m.Timeouts.Add(context.Background(), 1, o.events.add(of(name, pair{telemetry.AttrScope, "connect"}))...)
+		o.add(o.m.Timeouts, of(name, pair{telemetry.AttrScope, "connect"}))
 	}
 }
 

@@ -22,13 +22,13 @@ var suppressed = map[resilience.Reason]string{
 	resilience.CircuitOpen: "circuit_open", resilience.RetryAfterLong: "retry_after",
 }
 
-// add counts an event. Its context is left out: only two metrics have exemplars.
+// add counts an event.
 func (o *observer) add(c metric.Int64Counter, key eventKey) {
-	c.Add(context.Background(), 1, o.events.add(key)...)
+	c.Add(context.Background(), 1, o.events.get(key, newOptions).adding...)
 }
 
 func (o *observer) record(h metric.Float64Histogram, d time.Duration, key eventKey) {
-	h.Record(context.Background(), d.Seconds(), o.events.record(key)...)
+	h.Record(context.Background(), d.Seconds(), o.events.get(key, newOptions).recording...)
 }
 
 // watch returns events that are also recorded. name is that of the downstream.
@@ -173,7 +173,7 @@ func (o *observer) done(ctx context.Context, name string, d *resilience.CallInfo
 		f.passage.waited = d.Waited
 	}
 	if d.Attempts > 1 {
-		o.m.RetryPerCall.Record(context.Background(), int64(d.Attempts-1), o.events.record(of(name))...)
+		o.m.RetryPerCall.Record(context.Background(), int64(d.Attempts-1), o.events.get(of(name), newOptions).recording...)
 	}
 	if d.Err == nil {
 		return

@@ -30,7 +30,7 @@ func (o *observer) observe(_ context.Context, to metric.Observer) error {
 	o.g.mu.Unlock()
 	o.countAttempts(to)
 	for _, tg := range targets {
-		p := placeOf(tg)
+		p := o.placeOf(tg)
 		up := int64(0)
 		if tg.server.Status().State == downstream.Ready {
 			up = 1
@@ -50,7 +50,7 @@ func (o *observer) observe(_ context.Context, to metric.Observer) error {
 // countAttempts sums up the attempts of all tools of a downstream.
 func (o *observer) countAttempts(to metric.Observer) {
 	sums := map[eventKey]int64{}
-	o.attempts.each(func(k attemptKey, s *options) {
+	o.attempts.each(func(k attemptKey, s *attemptPoint) {
 		for i, kind := range attemptKinds {
 			if n := s.byKind[i].Load(); n > 0 {
 				sums[of(k.place.name, pair{telemetry.AttrKind, kind}, pair{telemetry.AttrError, k.err})] += n
@@ -63,7 +63,7 @@ func (o *observer) countAttempts(to metric.Observer) {
 }
 
 func (o *observer) observed(key eventKey) metric.ObserveOption {
-	return o.events.get(key).observing
+	return o.events.get(key, newOptions).observing
 }
 
 // circuit reports one circuit.

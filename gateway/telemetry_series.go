@@ -70,12 +70,17 @@ func (b *byName[V]) get(name string, make func() V) V {
 	return v
 }
 
-// options are the attributes of one series, ready to be recorded with: making them for each call would cost more than recording.
+// attemptPoint is a series that attempts are recorded in.
+type attemptPoint struct {
+	*telemetry.Point
+	byKind [len(attemptKinds)]atomic.Int64 // of each kind
+}
+
+// options are the attributes of one series, ready to be recorded with: making them for each event would cost more than recording.
 type options struct {
 	recording []metric.RecordOption
 	adding    []metric.AddOption
 	observing metric.ObserveOption
-	byKind    [len(attemptKinds)]atomic.Int64 // attempts of each kind: counted here, because that costs a call less than a Counter
 }
 
 // attemptKinds are those of attempts.
@@ -92,45 +97,45 @@ type labels interface {
 	attributes() []attribute.KeyValue
 }
 
-// seriesOf keeps the attributes of series by what tells these apart.
-type seriesOf[K labels] struct {
+// seriesOf keeps what belongs to series by what tells these apart.
+type seriesOf[K labels, V any] struct {
 	mu sync.RWMutex // guards m
-	m  map[K]*options
+	m  map[K]*V
 }
 
 // maxSeries bounds what is kept; series beyond it still work.
 const maxSeries = 20000
 
-func (s *seriesOf[K]) get(key K) *options {
+func (s *seriesOf[K, V]) get(key K, make func([]attribute.KeyValue) *V) *V {
 	s.mu.RLock()
-	o := s.m[key]
+	v := s.m[key]
 	s.mu.RUnlock()
-	if o != nil {
-		return o
+	if v != nil {
+		return v
 	}
-	o = newOptions(key.attributes())
+	v = make(key.attributes())
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if was := s.m[key]; was != nil {
+		return was
+	}
 	if s.m == nil {
-		s.m = map[K]*options{}
+		s.m = map[K]*V{}
 	}
 	if len(s.m) < maxSeries {
-		s.m[key] = o
+		s.m[key] = v
 	}
-	return o
+	return v
 }
 
 // each calls f for every series that there is.
-func (s *seriesOf[K]) each(f func(K, *options)) {
+func (s *seriesOf[K, V]) each(f func(K, *V)) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for k, o := range s.m {
-		f(k, o)
+	for k, v := range s.m {
+		f(k, v)
 	}
 }
-
-func (s *seriesOf[K]) record(key K) []metric.RecordOption { return s.get(key).recording }
-func (s *seriesOf[K]) add(key K) []metric.AddOption       { return s.get(key).adding }
 
 // eventKey is what tells the series of events apart: a downstream or circuit, and up to three more attributes.
 type eventKey struct {

@@ -78,10 +78,10 @@ func spanExporter(ctx context.Context, c *TracesConfig, o *Options) (sdktrace.Sp
 }
 
 // readers returns what collects metrics.
-func (t *Telemetry) readers(ctx context.Context, c *MetricsConfig, o *Options) ([]sdkmetric.Reader, error) {
-	readers := append([]sdkmetric.Reader{}, o.Readers...)
+func (t *Telemetry) readers(ctx context.Context, c *MetricsConfig, o *Options, p sdkmetric.Producer) ([]sdkmetric.Reader, error) {
+	var readers []sdkmetric.Reader
 	if c.Prometheus && o.Scraped {
-		r, err := t.prometheus(o)
+		r, err := t.prometheus(o, p)
 		if err != nil {
 			return nil, err
 		}
@@ -105,13 +105,13 @@ func (t *Telemetry) readers(ctx context.Context, c *MetricsConfig, o *Options) (
 	if err != nil {
 		return nil, err
 	}
-	return append(readers, sdkmetric.NewPeriodicReader(watchedMetrics{exporter, t.health})), nil
+	return append(readers, sdkmetric.NewPeriodicReader(watchedMetrics{exporter, t.health}, sdkmetric.WithProducer(p))), nil
 }
 
 // prometheus returns a reader that the handler of /metrics collects from.
-func (t *Telemetry) prometheus(o *Options) (sdkmetric.Reader, error) {
+func (t *Telemetry) prometheus(o *Options, p sdkmetric.Producer) (sdkmetric.Reader, error) {
 	registry := prometheus.NewRegistry()
-	exporter, err := otelprom.New(otelprom.WithRegisterer(registry), otelprom.WithoutScopeInfo(), otelprom.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes))
+	exporter, err := otelprom.New(otelprom.WithRegisterer(registry), otelprom.WithoutScopeInfo(), otelprom.WithProducer(p), otelprom.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes))
 	if err != nil {
 		return nil, fmt.Errorf("setting up /metrics: %w", err)
 	}

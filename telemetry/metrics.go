@@ -13,9 +13,9 @@ import (
 type Metrics struct {
 	Meter metric.Meter // for callbacks
 
-	ServerOperation, ClientOperation, ServerSession, ClientSession metric.Float64Histogram
+	ServerOperation, ClientOperation, CallDuration, CallOverhead *Durations // what every call records in
 
-	CallDuration, CallOverhead                      metric.Float64Histogram
+	ServerSession, ClientSession                    metric.Float64Histogram
 	CallActive                                      metric.Int64ObservableUpDownCounter
 	Attempts                                        metric.Int64ObservableCounter
 	Abandoned                                       metric.Int64ObservableUpDownCounter
@@ -52,13 +52,13 @@ type Metrics struct {
 }
 
 // newMetrics makes the instruments. An error is a mistake in this program.
-func newMetrics(meter metric.Meter) (*Metrics, error) {
-	b := &builder{meter: meter, left: slices.Clone(table)}
+func newMetrics(meter metric.Meter, limit int, p *producer) (*Metrics, error) {
+	b := &builder{meter: meter, left: slices.Clone(table), limit: limit}
 	m := &Metrics{
 		Meter:           meter,
-		ServerOperation: b.histogram("mcp.server.operation.duration"), ClientOperation: b.histogram("mcp.client.operation.duration"),
+		ServerOperation: b.durations("mcp.server.operation.duration"), ClientOperation: b.durations("mcp.client.operation.duration"),
 		ServerSession: b.histogram("mcp.server.session.duration"), ClientSession: b.histogram("mcp.client.session.duration"),
-		CallDuration: b.histogram("mcpgw.call.duration"), CallOverhead: b.histogram("mcpgw.call.overhead"),
+		CallDuration: b.durations("mcpgw.call.duration"), CallOverhead: b.durations("mcpgw.call.overhead"),
 		CallActive: b.observedUpDown("mcpgw.call.active"), Attempts: b.observedCounter("mcpgw.attempts"),
 		Abandoned: b.observedUpDown("mcpgw.attempt.abandoned"), Late: b.counter("mcpgw.attempt.late"),
 		RetryScheduled: b.counter("mcpgw.retry.scheduled"), RetrySuccess: b.observedCounter("mcpgw.retry.success"),
@@ -84,12 +84,14 @@ func newMetrics(meter metric.Meter) (*Metrics, error) {
 	for _, d := range b.left {
 		b.errs = append(b.errs, fmt.Errorf("metric %s has no instrument", d.Name))
 	}
+	p.all = []*Durations{m.ServerOperation, m.ClientOperation, m.CallDuration, m.CallOverhead}
 	return m, errors.Join(b.errs...)
 }
 
 // builder makes instruments by their names in the table.
 type builder struct {
 	meter metric.Meter
+	limit int   // series of one metric
 	left  []Def // not made yet
 	errs  []error
 }
@@ -113,6 +115,10 @@ func must[I any](b *builder) func(I, error) I {
 		}
 		return i
 	}
+}
+
+func (b *builder) durations(name string) *Durations {
+	return newDurations(b.take(name, Histogram), b.limit)
 }
 
 func (b *builder) histogram(name string) metric.Float64Histogram {

@@ -28,9 +28,8 @@ type Options struct {
 	// Scraped says that there is an address at which /metrics can be served. Without one Prometheus is left out, whatever the
 	// Config says.
 	Scraped bool
-	// SpanProcessors and Readers get spans and metrics besides the exporters of the Config. They are for tests.
+	// SpanProcessors get spans besides the exporter of the Config. They are for tests.
 	SpanProcessors []sdktrace.SpanProcessor
-	Readers        []sdkmetric.Reader
 }
 
 // Telemetry is what the gateway tells about itself, set up once by [Start] and ended by [Telemetry.Shutdown]. Its fields are never
@@ -88,20 +87,20 @@ func (t *Telemetry) start(ctx context.Context, c *Config, o *Options) error {
 	if spans != nil || len(o.SpanProcessors) > 0 {
 		t.trace(c, o, res, spans)
 	}
-	readers, err := t.readers(ctx, &c.Metrics, o)
+	hot := &producer{}
+	readers, err := t.readers(ctx, &c.Metrics, o, hot)
 	if err != nil || len(readers) == 0 {
 		return err
 	}
-	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithCardinalityLimit(c.Metrics.Series)}
-	if t.Tracer == nil {
-		opts = append(opts, sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter)) // there is nothing that they could point to
-	}
+	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithCardinalityLimit(c.Metrics.Series),
+		// Only the histograms that we make ourselves have exemplars.
+		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter)}
 	for _, r := range readers {
 		opts = append(opts, sdkmetric.WithReader(r))
 	}
 	provider := sdkmetric.NewMeterProvider(opts...)
 	t.ending = append(t.ending, provider.Shutdown)
-	if t.Metrics, err = newMetrics(provider.Meter(ScopeName)); err != nil {
+	if t.Metrics, err = newMetrics(provider.Meter(ScopeName), c.Metrics.Series, hot); err != nil {
 		return err
 	}
 	return t.Metrics.observeProcess(t.health)
@@ -139,7 +138,7 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 
 // Silent returns instruments that record nothing, for what wants to record without asking whether anybody listens.
 func Silent() *Metrics {
-	m, _ := newMetrics(noop.NewMeterProvider().Meter(ScopeName)) // the table is checked by a test
+	m, _ := newMetrics(noop.NewMeterProvider().Meter(ScopeName), 1, &producer{}) // the table is checked by a test
 	return m
 }
 
