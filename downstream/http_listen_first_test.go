@@ -17,7 +17,8 @@ func TestFirstCallWaitsForTheServersOwnStream(t *testing.T) {
 	}{
 		{"a client that can be asked", opening{listen: true, capabilities: json.RawMessage(`{"elicitation":{}}`)}, true},
 		{"a client that cannot", opening{listen: true}, false},
-		{"a session of several", opening{listen: true, shared: true, capabilities: json.RawMessage(`{"elicitation":{}}`)}, false},
+		{"a session of several", opening{listen: true, shared: true, capabilities: json.RawMessage(`{"elicitation":{}}`)}, true},
+		{"the session of the catalogue", opening{listen: true, shared: true, capabilities: catalogCapabilities}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			inner := newHostile(nil)

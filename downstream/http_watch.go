@@ -64,8 +64,9 @@ const hearingLimit = time.Second
 // (those of the TypeScript SDK, unless they name the call that a question belongs to) drop a question that they have no stream for, and
 // then wait for the answer for ever.
 func (l *httpLink) awaitHearing(ctx context.Context) {
-	if !l.opening.listen || l.opening.shared || bytes.Equal(l.opening.capabilities, noCapabilities) {
-		return
+	caps := l.opening.capabilities
+	if !l.opening.listen || bytes.Equal(caps, noCapabilities) || bytes.Equal(caps, catalogCapabilities) {
+		return // nobody is there to be asked
 	}
 	limit := time.NewTimer(hearingLimit)
 	defer limit.Stop()
