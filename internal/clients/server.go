@@ -119,6 +119,9 @@ func (r *reader) command(s *Server, command string, args []string, o object) err
 		if err != nil {
 			return fmt.Errorf("cwd: %w", err)
 		}
+		if !filepath.IsAbs(d) && !strings.HasPrefix(d, "${") {
+			d = filepath.Join(config.Escape(r.project, false), d)
+		}
 		s.Entry.Set("dir", d)
 	} else if strings.HasPrefix(command, ".") || slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "./") }) {
 		s.Entry.Set("dir", config.Escape(r.project, false))
@@ -180,7 +183,7 @@ func (r *reader) headersOf(o object) []config.Key {
 // times takes over how long the client waits.
 func (r *reader) times(s *Server, o object) {
 	if d := seconds(o.get("startup_timeout_sec"), time.Second) + seconds(o.get("startup_timeout_ms"), time.Millisecond); d > 0 {
-		s.Entry.Set("timeouts.initialize", config.Raw(d.String()))
+		s.Entry.Set("timeouts.initialize", config.Raw(config.ShortDuration(d)))
 	}
 	const overall, longest = 50 * time.Second, 30 * time.Minute
 	d := max(seconds(o.get("tool_timeout_sec"), time.Second), seconds(o.get("timeout"), time.Millisecond))
@@ -189,9 +192,9 @@ func (r *reader) times(s *Server, o object) {
 	case d > longest:
 		s.Notes = append(s.Notes, fmt.Sprintf("its time limit of %s is not imported: set resilience.timeouts, if calls need more than %s", d, longest))
 	default:
-		s.Entry.Set("resilience.timeouts.attempt", config.Raw(d.String()))
+		s.Entry.Set("resilience.timeouts.attempt", config.Raw(config.ShortDuration(d)))
 		if d > overall {
-			s.Entry.Set("resilience.timeouts.overall", config.Raw(d.String()))
+			s.Entry.Set("resilience.timeouts.overall", config.Raw(config.ShortDuration(d)))
 		}
 	}
 }

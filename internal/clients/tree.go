@@ -57,6 +57,9 @@ func parseJSON(data []byte) (any, error) {
 		}
 		err = errors.New("there is something behind the end")
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("it ends too early")
+	}
 	line := 1 + bytes.Count(data[:min(int(dec.InputOffset()), len(data))], []byte("\n"))
 	return nil, fmt.Errorf("line %d: not valid JSON: %w", line, err)
 }
@@ -70,9 +73,6 @@ func value(dec *json.Decoder, depth int) (any, error) {
 	}
 	t, err := dec.Token()
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		return nil, err
 	}
 	switch t {

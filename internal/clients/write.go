@@ -3,6 +3,7 @@ package clients
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -24,7 +25,7 @@ func set(data []byte, path []string, value any) ([]byte, error) {
 	}
 	root, ok := before.(object)
 	if !ok {
-		return nil, fmt.Errorf("expected an object at the top, found something else")
+		return nil, errors.New("expected an object at the top, found something else")
 	}
 	bom := len(data) - len(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 	p := strip(data, false)
@@ -224,6 +225,8 @@ func unordered(v any) any {
 	return v
 }
 
+var inlineForm = regexp.MustCompile(`(?m)^\s*mcp_servers\s*=`)
+
 // setTOML returns the content of the file of Codex with the section [mcp_servers.NAME], and everything else as it was. text is the section.
 func setTOML(data []byte, name, text string) ([]byte, error) {
 	var was, is, section map[string]any
@@ -262,13 +265,17 @@ func setTOML(data []byte, name, text string) ([]byte, error) {
 		}
 	}
 	out := []byte(strings.Join(slices.Insert(kept, at, text), ""))
+	byHand := fmt.Errorf("the file is written in a way that cannot be edited without risk. Put this into it by hand:\n\n%s", text)
+	if inlineForm.Match(data) { // nothing may be added to it elsewhere, although some parsers let it pass
+		return nil, byHand
+	}
 	// Whatever the file looks like, only this section may mean something else afterwards.
 	if _, err := toml.Decode(string(out), &is); err != nil {
-		return nil, fmt.Errorf("the file is written in a way that cannot be edited without risk. Put this into it by hand:\n\n%s", text)
+		return nil, byHand
 	}
 	now, _ := is["mcp_servers"].(map[string]any)
 	if !reflect.DeepEqual(now[name], wanted[name]) || !sameElse(was, is, name) {
-		return nil, fmt.Errorf("the file is written in a way that cannot be edited without risk. Put this into it by hand:\n\n%s", text)
+		return nil, byHand
 	}
 	return out, nil
 }

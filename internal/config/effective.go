@@ -78,7 +78,7 @@ func show(v reflect.Value) string {
 		}
 		return telemetry.Secret("x").String()
 	case v.Type() == durationType:
-		return shortDuration(time.Duration(v.Int()))
+		return ShortDuration(time.Duration(v.Int()))
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -102,8 +102,8 @@ func show(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// shortDuration leaves out the zeros of 1h0m0s.
-func shortDuration(d time.Duration) string {
+// ShortDuration writes a duration as people do: it leaves out the zeros of 1h0m0s.
+func ShortDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

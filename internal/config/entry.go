@@ -174,5 +174,10 @@ func scalar(s string) string {
 	if err := enc.Encode(s); err != nil {
 		panic(err) // a string always has a JSON form
 	}
-	return strings.TrimSpace(b.String())
+	// JSON lets these stand, YAML does not.
+	return controlForm.ReplaceAllStringFunc(strings.TrimSpace(b.String()), func(c string) string {
+		return fmt.Sprintf(`\u%04x`, []rune(c)[0])
+	})
 }
+
+var controlForm = regexp.MustCompile(`[\x{7f}-\x{9f}\x{feff}\x{fffe}\x{ffff}]`)
