@@ -182,7 +182,7 @@ func (g *Gateway) sortedTargets() []*target {
 // newView builds what clients see of targets.
 func (g *Gateway) newView(targets []*target) *view {
 	cfg := &g.settings.Load().Gateway
-	mk := &tableMaker{own: ownTools(cfg), info: g.info, instructions: cfg.Instructions, pageSize: cfg.PageSize, key: g.seals.Load().cursors}
+	mk := &tableMaker{own: ownTools(cfg), info: g.info, instructions: cfg.Instructions, pageSize: cfg.PageSize, key: g.seals.Load().cursors, through: cfg.PassthroughExtensions}
 	v := &view{all: mk.all(targets), single: make(map[string]*table, len(targets))}
 	for _, tg := range targets {
 		v.single[tg.name] = mk.single(tg)

@@ -165,17 +165,23 @@ func (t *table) asked(tg *target, has questions, method string, params json.RawM
 	return wire.Edit(params, edits...)
 }
 
+// askable3 are the capabilities of clients that stand for questions.
+var askable3 = [...]struct {
+	name string
+	kind questions
+}{{"roots", askRoots}, {"sampling", askSampling}, {"elicitation", askForm}}
+
 // bridgeable keeps of a client's capabilities those that the gateway carries between client and this server.
-func (tg *target) bridgeable(caps json.RawMessage) json.RawMessage {
+func (tg *target) bridgeable(caps json.RawMessage, ext extensionPolicy) json.RawMessage {
 	allowed := tg.allowed()
 	var keep []wire.Member
-	for _, c := range []struct {
-		name string
-		kind questions
-	}{{"roots", askRoots}, {"sampling", askSampling}, {"elicitation", askForm}} {
+	for _, c := range askable3 {
 		if v := wire.Get(caps, c.name); v != nil && allowed&c.kind != 0 {
 			keep = append(keep, wire.Member{Key: c.name, Value: v})
 		}
+	}
+	if v := wire.Get(ext.filter(caps), "extensions"); v != nil {
+		keep = append(keep, wire.Member{Key: "extensions", Value: v})
 	}
 	return wire.Edit(nil, keep...)
 }

@@ -153,8 +153,9 @@ func (g *Gateway) forward(ctx context.Context, r *request, to route, params wire
 		rounds = back.round
 	}
 	if has := r.kinds() & to.target.allowed(); r.mayPark(to.target, has) {
+		own := r.alone()
 		p := g.park(ctx, r, to.target, has, rounds, func(ctx context.Context, s downstream.Stream) (downstream.Result, error) {
-			return g.send(ctx, r, &to, s, params)
+			return g.send(ctx, own, &to, s, params)
 		})
 		return g.await(ctx, r, &to, &params, p)
 	}
@@ -171,6 +172,9 @@ func (g *Gateway) forward(ctx context.Context, r *request, to route, params wire
 
 // send makes the call.
 func (g *Gateway) send(ctx context.Context, r *request, to *route, s downstream.Stream, params wire.Object) (downstream.Result, error) {
+	if params = withoutTask(r, to.target, params); r.modern && to.target.server.Catalog().Modern() {
+		params = g.declared(r, to.target, params)
+	}
 	c := &downstream.Call{
 		Method: r.method, Params: params.Raw, Body: &params, Target: mirrored(r.method, to.own), Header: r.header, Modern: r.modern, Stream: s, Trace: r.trace,
 	}
@@ -221,7 +225,7 @@ func (g *Gateway) conclude(r *request, to *route, params *wire.Object, rounds in
 // mirrored returns what Mcp-Name mirrors for a method (specification 2026-07-28, basic/transports/streamable-http).
 func mirrored(method, own string) string {
 	switch method {
-	case "tools/call", "prompts/get", "resources/read":
+	case "tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/update", "tasks/cancel":
 		return own
 	}
 	return ""
@@ -237,6 +241,7 @@ func (g *Gateway) finish(r *request, tg *target, res downstream.Result) answer {
 	if r.answeredBy != nil {
 		tg = r.answeredBy
 	}
+	raw = g.sealTasks(r, tg, raw)
 	if r.table.single == nil {
 		raw = g.readdress(r, tg, raw)
 		if meta := wire.Get(raw, "_meta"); meta != nil && wire.Get(meta, downstream.MetaServerInfo) != nil {

@@ -31,17 +31,18 @@ func (s *Settings) policiesOf(name string) Policies {
 
 // Config is the section "gateway" of gateway.yaml. It is a plain value, never changed after Validate.
 type Config struct {
-	Listen         string             `yaml:"listen" default:"127.0.0.1:8080" doc:"Address of the endpoint, which is http://ADDRESS/mcp. Changing it needs a restart."`
-	Tokens         []telemetry.Secret `yaml:"tokens" doc:"Bearer tokens, one of which a client must send. Needed to listen on more than loopback."`
-	AllowedHosts   []string           `yaml:"allowed_hosts" doc:"Names (Host header) by which clients may reach the gateway, besides loopback and the listen address itself. Needed behind a proxy or a DNS name."`
-	AllowedOrigins []string           `yaml:"allowed_origins" doc:"Web origins (https://app.example.net) whose pages may use the gateway. Requests without Origin are no pages."`
-	Admin          AdminConfig        `yaml:"admin" doc:"What is not /mcp: /healthz, /readyz, /status, /-/reload, /-/circuit."`
-	AdminTools     bool               `yaml:"admin_tools" default:"false" doc:"Offer the tool circuit_control, and POST /-/circuit, which open and close circuits by hand."`
-	SealingKeys    []telemetry.Secret `yaml:"sealing_keys" doc:"Secrets that seal what clients are given to give back (requestState, task ids, cursors), 32 characters or more: the first seals, all open. Empty: one of the process's own. Several gateways behind one address need the same."`
-	PageSize       int                `yaml:"page_size" default:"2000" doc:"Items in one page of a list. Some clients read only the first page."`
-	Instructions   string             `yaml:"instructions" doc:"What the gateway tells agents about itself, before what the servers say."`
-	Limits         Limits             `yaml:"limits" doc:"How much to take from clients."`
-	Timeouts       Timeouts           `yaml:"timeouts" doc:"How long to wait for clients."`
+	Listen                string             `yaml:"listen" default:"127.0.0.1:8080" doc:"Address of the endpoint, which is http://ADDRESS/mcp. Changing it needs a restart."`
+	Tokens                []telemetry.Secret `yaml:"tokens" doc:"Bearer tokens, one of which a client must send. Needed to listen on more than loopback."`
+	AllowedHosts          []string           `yaml:"allowed_hosts" doc:"Names (Host header) by which clients may reach the gateway, besides loopback and the listen address itself. Needed behind a proxy or a DNS name."`
+	AllowedOrigins        []string           `yaml:"allowed_origins" doc:"Web origins (https://app.example.net) whose pages may use the gateway. Requests without Origin are no pages."`
+	Admin                 AdminConfig        `yaml:"admin" doc:"What is not /mcp: /healthz, /readyz, /status, /-/reload, /-/circuit."`
+	AdminTools            bool               `yaml:"admin_tools" default:"false" doc:"Offer the tool circuit_control, and POST /-/circuit, which open and close circuits by hand."`
+	SealingKeys           []telemetry.Secret `yaml:"sealing_keys" doc:"Secrets that seal what clients are given to give back (requestState, task ids, cursors), 32 characters or more: the first seals, all open. Empty: one of the process's own. Several gateways behind one address need the same."`
+	PassthroughExtensions []string           `yaml:"passthrough_extensions" doc:"Protocol extensions, besides tasks, and apps on /servers/NAME/mcp, that clients and servers may tell each other of. The gateway does not know what they carry, and renames nothing in it."`
+	PageSize              int                `yaml:"page_size" default:"2000" doc:"Items in one page of a list. Some clients read only the first page."`
+	Instructions          string             `yaml:"instructions" doc:"What the gateway tells agents about itself, before what the servers say."`
+	Limits                Limits             `yaml:"limits" doc:"How much to take from clients."`
+	Timeouts              Timeouts           `yaml:"timeouts" doc:"How long to wait for clients."`
 }
 
 // AdminConfig is the section "gateway.admin".

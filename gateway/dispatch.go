@@ -73,6 +73,9 @@ func (g *Gateway) dispatch(ctx context.Context, r *request) (answer, error) {
 	case "resources/unsubscribe":
 		return g.unsubscribe(ctx, r)
 	default:
+		if taskMethod(r.method, r.modern) {
+			return g.task(ctx, r)
+		}
 		if r.table.single != nil && r.modern == r.table.single.server.Catalog().Modern() {
 			return g.forward(ctx, r, route{target: r.table.single, safe: safetyOfMethod(r.method)}, r.params)
 		}

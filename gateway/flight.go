@@ -15,7 +15,7 @@ import (
 
 // call is the one way to a downstream: it passes the policies.
 func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream.Call) (res downstream.Result, err error) {
-	f := &flight{Context: ctx, request: r, target: to.target, call: c}
+	f := &flight{Context: ctx, g: g, request: r, target: to.target, call: c}
 	if g.obs != nil {
 		f.passage.enter(ctx, g.obs, r, to)
 		defer func() { f.passage.leave(ctx, err) }()
@@ -56,6 +56,7 @@ func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream
 // told to the client.
 type flight struct {
 	context.Context
+	g       *Gateway
 	request *request
 	target  *target
 	call    *downstream.Call
@@ -98,7 +99,7 @@ func (a *attentive) Notify(method string, params json.RawMessage) {
 	if method == "notifications/progress" {
 		resilience.Progress(a.ctx)
 	}
-	a.Stream.Notify(method, params)
+	a.Stream.Notify(method, a.f.g.sealRelated(a.f.request.principal, a.f.target, params))
 }
 
 // Request implements downstream.Stream. While a person thinks, the server's time stands still.
@@ -107,7 +108,7 @@ func (a *attentive) Request(ctx context.Context, method string, params json.RawM
 		if err := tg.mayAsk(r.sess.kinds, method, params); err != nil {
 			return nil, err
 		}
-		params = r.table.asked(tg, r.sess.kinds, method, params)
+		params = r.table.asked(tg, r.sess.kinds, method, a.f.g.sealRelated(r.principal, tg, params))
 	}
 	defer resilience.Pause(a.ctx)()
 	return a.Stream.Request(ctx, method, params)

@@ -71,6 +71,9 @@ func checkModern(m *wire.Message, version string, h http.Header) *wire.Error {
 	case "tools/call", "prompts/get":
 		name, _ := m.Body.GetString("name")
 		return mirrors(h, "Mcp-Name", name, true)
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		id, _ := m.Body.GetString("taskId")
+		return mirrors(h, "Mcp-Name", id, true)
 	case "resources/read":
 		uri, _ := m.Body.GetString("uri")
 		return mirrors(h, "Mcp-Name", uri, true)

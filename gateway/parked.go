@@ -65,6 +65,16 @@ func (r *request) mayPark(tg *target, has questions) bool {
 	return false
 }
 
+// alone returns a request that stands for r when r has been answered and its call goes on.
+func (r *request) alone() *request {
+	own := &request{
+		method: r.method, id: r.id, params: r.params, modern: r.modern, table: r.table, principal: r.principal, header: r.header, trace: r.trace,
+	}
+	own.seen.span, own.seen.start, own.seen.tool = r.seen.span, r.seen.start, r.seen.tool
+	own.seen.target, own.seen.key, own.seen.safe = r.seen.target, r.seen.key, r.seen.safe
+	return own
+}
+
 // park begins a call for a client that may have to go away in the middle of it.
 func (g *Gateway) park(ctx context.Context, r *request, tg *target, has questions, rounds int, call func(context.Context, downstream.Stream) (downstream.Result, error)) *parked {
 	p := &parked{

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -22,6 +23,7 @@ type seals struct {
 type sealKey struct {
 	id   [sealIDLen]byte // tells keys apart, and nothing about them
 	aead cipher.AEAD
+	same []byte // makes nonces of what must always be sealed the same
 }
 
 const (
@@ -42,7 +44,7 @@ func newSeals(configured []telemetry.Secret, own []byte) (*seals, error) {
 }
 
 func (s *seals) add(secret []byte) error {
-	derived, err := hkdf.Key(sha256.New, secret, nil, "mcpgw seal 1", 32+sealIDLen)
+	derived, err := hkdf.Key(sha256.New, secret, nil, "mcpgw seal 1", 32+sealIDLen+32)
 	if err != nil {
 		return err
 	}
@@ -59,7 +61,7 @@ func (s *seals) add(secret []byte) error {
 			return err
 		}
 	}
-	s.keys = append(s.keys, sealKey{[sealIDLen]byte(derived[32:]), aead})
+	s.keys = append(s.keys, sealKey{[sealIDLen]byte(derived[32:]), aead, derived[32+sealIDLen:]})
 	return nil
 }
 
@@ -69,6 +71,24 @@ func (s *seals) seal(plain []byte, purpose string) string {
 	out := make([]byte, sealIDLen+sealNonceLen, sealIDLen+sealNonceLen+len(plain)+k.aead.Overhead())
 	copy(out, k.id[:])
 	_, _ = rand.Read(out[sealIDLen:]) // never fails (crypto/rand)
+	return k.finish(out, plain, purpose)
+}
+
+// sealSame is seal with a result that is always the same, for ids that clients compare. Its nonce is a keyed hash of what is sealed, so it
+// occurs twice only with the same text.
+func (s *seals) sealSame(plain []byte, purpose string) string {
+	k := &s.keys[0]
+	out := make([]byte, sealIDLen+sealNonceLen, sealIDLen+sealNonceLen+len(plain)+k.aead.Overhead())
+	copy(out, k.id[:])
+	h := hmac.New(sha256.New, k.same)
+	h.Write([]byte(purpose))
+	h.Write([]byte{0})
+	h.Write(plain)
+	copy(out[sealIDLen:], h.Sum(nil))
+	return k.finish(out, plain, purpose)
+}
+
+func (k *sealKey) finish(out, plain []byte, purpose string) string {
 	out = k.aead.Seal(out, out[sealIDLen:], plain, []byte(purpose))
 	return base64.RawURLEncoding.EncodeToString(out)
 }

@@ -153,7 +153,7 @@ func (s *session) client(tg *target) *downstream.Client {
 	c := s.clients[tg]
 	if c == nil {
 		c = &downstream.Client{
-			ID: s.id, Capabilities: tg.bridgeable(s.caps), Info: s.info, Upcalls: sessionUpcalls{s, tg}, Lost: func() { s.g.resubscribe(s, tg) },
+			ID: s.id, Capabilities: tg.bridgeable(s.caps, extensionPolicy{s.g.settings.Load().Gateway.PassthroughExtensions, s.view != ""}), Info: s.info, Upcalls: sessionUpcalls{s, tg}, Lost: func() { s.g.resubscribe(s, tg) },
 		}
 		if s.clients == nil {
 			s.clients = map[*target]*downstream.Client{}
@@ -193,6 +193,8 @@ func (u sessionUpcalls) Notify(method string, params json.RawMessage) {
 	case "notifications/resources/updated":
 		u.s.updated(u.tg, params)
 		return
+	case "notifications/tasks/status":
+		params = u.s.g.taskStatus(u.s.principal, u.tg, params)
 	}
 	u.put(method, params)
 }

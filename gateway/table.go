@@ -63,7 +63,8 @@ type tableMaker struct {
 	info         json.RawMessage // serverInfo of the gateway
 	instructions string
 	pageSize     int
-	key          []byte // seals cursors
+	through      []string // extensions
+	key          []byte   // seals cursors
 }
 
 // all builds what clients of /mcp see.
@@ -90,8 +91,8 @@ func (mk *tableMaker) all(targets []*target) *table {
 		t.pages[k] = mk.pages(k, listed[k], ttl, scope)
 	}
 	t.instructions = joinInstructions(mk.instructions, targets, cats)
-	t.legacyCaps = json.RawMessage(`{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{}}`)
-	t.modernCaps = json.RawMessage(`{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{}}`)
+	t.legacyCaps = json.RawMessage(`{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{},"logging":{}` + legacyTasksOf(targets, cats) + `}`)
+	t.modernCaps = json.RawMessage(`{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{}` + extensionsOf(targets, cats, mk.through) + `}`)
 	t.scope = "private"
 	return t
 }
@@ -122,14 +123,14 @@ func (mk *tableMaker) single(tg *target) *table {
 		ttl, scope := freshness([]*target{tg}, map[*target]*downstream.Catalog{tg: cat}, k)
 		t.pages[k] = mk.pages(k, entries, ttl, scope)
 	}
-	t.legacyCaps, t.modernCaps = singleCapabilities(cat)
+	t.legacyCaps, t.modernCaps = singleCapabilities(cat, extensionPolicy{mk.through, true})
 	return t
 }
 
 // singleCapabilities says what one downstream's endpoint can do: towards clients of the downstream's own era what it declared
 // itself, towards the other era the members that both have. What is not known yet is assumed, so that a client that connects before
 // the downstream is up need not connect again.
-func singleCapabilities(cat *downstream.Catalog) (legacy, modern json.RawMessage) {
+func singleCapabilities(cat *downstream.Catalog, extensions extensionPolicy) (legacy, modern json.RawMessage) {
 	if cat.Capabilities == nil {
 		all := `{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{}`
 		return json.RawMessage(all + `,"logging":{}}`), json.RawMessage(all + `}`)
@@ -142,9 +143,9 @@ func singleCapabilities(cat *downstream.Catalog) (legacy, modern json.RawMessage
 	}
 	common := wire.Edit(nil, shared...)
 	if cat.Modern() {
-		return common, cat.Capabilities
+		return common, extensions.filter(cat.Capabilities)
 	}
-	return cat.Capabilities, common
+	return extensions.filter(cat.Capabilities), common
 }
 
 // rename gives the items of one kind of a downstream their exposed names and enters them into routes.
@@ -157,6 +158,11 @@ func (t *table) rename(tg *target, cat *downstream.Catalog, kind int, routes map
 	exposed := exposedNames(tg.name, own)
 	entries := make([]entry, 0, len(items))
 	for _, it := range items {
+		plain, ok := withoutApp(it.Raw)
+		if !ok {
+			continue // an app's own
+		}
+		it.Raw = plain
 		name := exposed[it.Key]
 		if plain := tg.name + "__" + it.Key; name != plain {
 			t.clashes = append(t.clashes, fmt.Sprintf("%s of %s is offered as %s", it.Key, tg.name, name))
