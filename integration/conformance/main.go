@@ -2,6 +2,8 @@
 // gateway, and compares the two check by check.
 //
 //	go run ./integration/conformance [-write docs/conformance.md] [-keep DIR] [-only NAME]
+//	go run ./integration/conformance -across [-write docs/conformance-across.md] [-keep DIR] [-only NAME]
+//	go run ./integration/conformance -clients [-write docs/conformance-clients.md] [-keep DIR]
 //
 // It builds both programs and installs the suite (npm, Node) into the cache folder. It fails if anything passes directly but not
 // through the gateway, or if anything fails directly that is not expected to.
@@ -26,9 +28,21 @@ func main() {
 	page := flag.String("write", "", "also write every scenario into this page, docs/conformance.md")
 	keep := flag.String("keep", "", "keep the suite's results in this folder")
 	only := flag.String("only", "", "run only the cases whose name contains this")
+	clients := flag.Bool("clients", false, "run the suite's scenarios for clients against the gateway's downward side instead")
+	eras := flag.Bool("across", false, "put a server of the other era behind the gateway instead")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Stdout, *page, *keep, *only)
+	var err error
+	switch {
+	case flag.NArg() == 5 && flag.Arg(0) == driveCommand: // the suite started this program as its client
+		err = drive(ctx, flag.Arg(1), flag.Arg(2), flag.Arg(3), flag.Arg(4))
+	case *eras:
+		err = across(ctx, os.Stdout, *page, *keep, *only)
+	case *clients:
+		err = downward(ctx, os.Stdout, *page, *keep)
+	default:
+		err = run(ctx, os.Stdout, *page, *keep, *only)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
