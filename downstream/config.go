@@ -23,8 +23,9 @@ type Config struct {
 	Transport string                      `yaml:"transport" default:"auto" enum:"auto|streamable|sse" doc:"HTTP transport of url. auto tries streamable HTTP, then the legacy HTTP+SSE."`
 	Headers   map[string]telemetry.Secret `yaml:"headers" doc:"HTTP headers sent with every request to url."`
 
-	Preset string `yaml:"preset" enum:"host" doc:"Built-in server."`
+	Preset string `yaml:"preset" enum:"host|llm" doc:"Built-in server."`
 	System `yaml:",inline"`
+	Own    `yaml:",inline"`
 
 	Protocol string `yaml:"protocol" default:"auto" enum:"auto|2024-11-05|2025-03-26|2025-06-18|2025-11-25|2026-07-28" doc:"Protocol revision to speak to the server. auto finds it by server/discover."`
 	Session  string `yaml:"session" default:"auto" enum:"auto|shared|per_client" doc:"Who shares a session with the server. auto: a legacy HTTP server gets a session for each client session, a stdio process is shared. shared: over HTTP, clients that can be asked for the same (roots, sampling, elicitation) share one."`

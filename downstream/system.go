@@ -46,7 +46,7 @@ func (c *Config) validateSystem() []error {
 				errs = append(errs, fieldErrorf(k.key, "only a server with a preset has it"))
 			}
 		}
-		return errs
+		return append(errs, c.validateOwn()...)
 	}
 	if _, err := kit.ParseAccess(c.Access); err != nil {
 		errs = append(errs, fieldErrorf("access", "%v", err))
@@ -68,6 +68,7 @@ func (c *Config) validateSystem() []error {
 	if c.CAFile != "" && c.TLSInsecureSkipVerify {
 		errs = append(errs, fieldErrorf("ca_file", "expected only one of ca_file and tls_insecure_skip_verify"))
 	}
+	errs = append(errs, c.validateOwn()...)
 	return append(errs, c.validateSystemURL()...)
 }
 
@@ -114,7 +115,8 @@ func (c *Config) builtinConfig() (builtin.Config, error) {
 	}
 	out := builtin.Config{Config: kit.Config{
 		Access: access, URL: c.URL, Token: c.Token, Username: c.Username, Password: c.Password,
-		TLS:        kit.TLS{CAFile: c.CAFile, Pin: c.TLSPin, InsecureSkipVerify: c.TLSInsecureSkipVerify},
+		TLS:     kit.TLS{CAFile: c.CAFile, Pin: c.TLSPin, InsecureSkipVerify: c.TLSInsecureSkipVerify},
+		Headers: c.Headers, Options: c.Own.of(c.Preset),
 		Connection: kit.DefaultConnection(),
 	}}
 	token, err := fromFile("token_file", c.TokenFile)

@@ -264,6 +264,9 @@ func ofStatus(e *downstream.StatusError) resilience.Outcome {
 		if e.Status >= 500 {
 			o.Breaker, o.Retry = resilience.Failure, resilience.RetryIdempotent
 		}
+		if e.Status >= 500 && e.Refused { // a built-in server knows that its system did not begin
+			o.Retry = resilience.RetryRejected
+		}
 	}
 	return o
 }

@@ -8,6 +8,11 @@ import (
 // resilience.defaults names and what the downstream itself says; a profile that the downstream names takes their place.
 var presetPolicies = map[string]func(*Policies){
 	"host": func(*Policies) {},
+	// Silence is what counts: the server reports progress while a provider thinks, and ends a completion that shows none.
+	"llm": func(p *Policies) {
+		p.patience(2*time.Minute, 3*time.Minute)
+		p.Bulkhead.MaxConcurrent = 4
+	},
 }
 
 // ApplyPreset puts over p what the preset is about. It reports false if there is no such preset.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
 	"github.com/mcpgw/mcpgw/downstream/builtin/lab"
+	"github.com/mcpgw/mcpgw/downstream/builtin/llm"
+	llmsim "github.com/mcpgw/mcpgw/downstream/builtin/llm/sim"
 )
 
 // Config is what a built-in server may know.
@@ -36,6 +38,7 @@ type preset struct {
 // presets are the built-in servers.
 var presets = map[string]preset{
 	"host": {host: newHost},
+	"llm":  {system: llm.New, simulate: llmsim.New},
 }
 
 // Names returns the presets there are, sorted.

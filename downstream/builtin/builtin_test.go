@@ -14,16 +14,20 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"host"}, Names()); diff != "" {
+	if diff := cmp.Diff([]string{"host", "llm"}, Names()); diff != "" {
 		t.Error(diff)
 	}
 	for _, name := range Names() {
-		if _, err := New(name, Config{}); err != nil {
+		var cfg Config
+		if NeedsURL(name) {
+			cfg.URL = "https://192.0.2.1"
+		}
+		if _, err := New(name, cfg); err != nil {
 			t.Error(err)
 		}
 	}
 	_, err := New("toaster", Config{})
-	if err == nil || err.Error() != `no built-in server "toaster" (there is: host)` {
+	if err == nil || err.Error() != `no built-in server "toaster" (there is: `+strings.Join(Names(), ", ")+`)` {
 		t.Errorf("got %v", err)
 	}
 }

@@ -59,6 +59,10 @@ func (doc *document) initial(t reflect.Type) reflect.Value {
 		return reflect.ValueOf(gateway.DefaultFallback())
 	case reflect.TypeFor[gateway.CacheFallback]():
 		return reflect.ValueOf(gateway.DefaultCacheFallback())
+	case reflect.TypeFor[downstream.LLM]():
+		return reflect.ValueOf(downstream.DefaultLLM())
+	case reflect.TypeFor[downstream.LLMFallback]():
+		return reflect.ValueOf(downstream.DefaultLLMFallback())
 	case reflect.TypeFor[gateway.Pattern]():
 		return reflect.ValueOf(gateway.DefaultPattern())
 	}

@@ -17,6 +17,7 @@ const (
 	FaultSlow             = "slow"              // each answer takes Fault.Delay
 	Fault500              = "500"               // an internal error to every request
 	Fault503              = "503"               // out of service
+	Fault529              = "529"               // Anthropic: overloaded
 	Fault595              = "595"               // Proxmox: the node behind the cluster's proxy is away
 	Fault429              = "429"               // asked too often, with Retry-After
 	FaultGarbage          = "garbage"           // answers that are not what the system speaks
@@ -34,7 +35,7 @@ type Fault struct {
 var common = []string{FaultRefuse, FaultHang, FaultSlow, Fault500, Fault503, Fault429, FaultGarbage, FaultUnauthorized, FaultFlap}
 
 // own are the faults that only one kind of system has.
-var own = map[string][]string{"proxmox": {Fault595}, "idrac": {FaultSessionExhausted}}
+var own = map[string][]string{"proxmox": {Fault595}, "idrac": {FaultSessionExhausted}, "llm": {Fault529}}
 
 // Faults returns the names of the faults that a simulator of the kind can have.
 func Faults(kind string) []string { return append(slices.Clone(common), own[kind]...) }
