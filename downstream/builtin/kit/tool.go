@@ -62,6 +62,12 @@ func (c *Call) Progress(ctx context.Context, done, total float64, text string) {
 	_ = c.request.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: token, Progress: done, Total: total, Message: text})
 }
 
+// WantsProgress reports whether the client hears what [Call.Progress] tells. Whoever works for long without it has to answer before the
+// client, or the gateway, gives up.
+func (c *Call) WantsProgress() bool {
+	return c.request.Session != nil && c.request.Params.GetProgressToken() != nil
+}
+
 // Add adds a tool to s unless the access that s is configured with forbids it. do returns the structured content, a struct or a pointer to
 // one. An error that is a [*Failure] goes to the gateway's policies, any other becomes a result with isError that shows its text.
 //
@@ -79,6 +85,9 @@ func Add[In, Out any](s *Server, t Tool, do func(context.Context, *Call, In) (Ou
 		panic(err)
 	}
 	if s.cfg.Simulated {
+		if out.Properties == nil {
+			out.Properties = map[string]*jsonschema.Schema{}
+		}
 		out.Properties["simulated"] = &jsonschema.Schema{Type: "boolean"}
 	}
 	resolved, err := in.Resolve(&jsonschema.ResolveOptions{ValidateDefaults: true})
