@@ -16,6 +16,7 @@ func (a *app) statusCommand() *cobra.Command {
 	var (
 		address  string
 		watch    bool
+		alive    bool
 		interval time.Duration
 	)
 	cmd := &cobra.Command{
@@ -32,6 +33,7 @@ when a server is tried again. Elsewhere it prints a line for each server when so
 	}
 	cmd.Flags().StringVar(&address, "url", "", "`address` of the gateway, such as http://127.0.0.1:8080, instead of what the configuration says")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on until interrupted; with --output json one line for each look")
+	cmd.Flags().BoolVar(&alive, "alive", false, "only find out whether the gateway answers, whatever its servers do: for health checks of containers")
 	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "between two looks of --watch")
 	out := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -41,6 +43,10 @@ when a server is tried again. Elsewhere it prints a line for each server when so
 		}
 		r, err := a.remote(address)
 		if err != nil {
+			return err
+		}
+		if alive {
+			_, err := r.status(cmd.Context())
 			return err
 		}
 		if watch {

@@ -80,6 +80,7 @@ func run(ctx context.Context, write bool) error {
 		return err
 	}
 	defer s.close()
+	say("the configurations for containers are valid", s.containers(ctx, dir, folder))
 	say("promtool check metrics", s.checkMetrics(ctx))
 	for i := range dashboards {
 		say("every query of "+dashboards[i].file, s.queries(ctx, &dashboards[i]))

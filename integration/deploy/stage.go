@@ -23,6 +23,7 @@ import (
 
 // stage is a gateway under some load, and a Prometheus that scrapes it.
 type stage struct {
+	bin        string // mcpgw
 	tools      *tools
 	gateway    *harness.Server
 	prometheus *harness.Server
@@ -33,13 +34,24 @@ func newStage(ctx context.Context, t *tools, dir, folder string) (*stage, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{tools: t}
+	s := &stage{bin: bin, tools: t}
 	nobody, err := harness.FreeAddr()
 	if err != nil {
 		return nil, err
 	}
+	// The server that is killed half-way is a gateway too, a real MCP server over HTTP.
+	other := filepath.Join(dir, "flaky")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		return nil, err
+	}
+	gw, err := harness.StartGateway(ctx, bin, other, "gateway: { listen: LISTEN }\ndownstreams: { host: { preset: host } }\n")
+	if err != nil {
+		return nil, err
+	}
+	flaky := &server{gw}
+	defer func() { flaky.Kill() }()
 	if s.gateway, err = harness.StartGateway(ctx, bin, dir, fmt.Sprintf("gateway: { listen: LISTEN }\ntelemetry: { log_level: error }\n"+
-		"downstreams:\n  host: { preset: host }\n  dead: { url: http://%s/mcp }\n  ends: { command: \"false\" }\n", nobody)); err != nil {
+		"downstreams:\n  host: { preset: host }\n  dead: { url: http://%s/mcp }\n  ends: { command: \"false\" }\n  flaky: { url: http://%s/servers/host/mcp, restart: { max_delay: 500ms }, resilience: { circuit_breaker: { failure_threshold: 1, timeout: 1s } } }\n", nobody, flaky.Addr)); err != nil {
 		return nil, err
 	}
 	addr, err := harness.FreeAddr()
@@ -60,8 +72,20 @@ func newStage(ctx context.Context, t *tools, dir, folder string) (*stage, error)
 		s.close()
 		return nil, err
 	}
-	for end := time.Now().Add(12 * time.Second); time.Now().Before(end); {
-		for _, tool := range []string{"host__memory", "host__overview", "dead__anything", "circuit_status"} {
+	const loaded = 14 * time.Second
+	killed := false
+	for begin := time.Now(); time.Since(begin) < loaded; {
+		switch past := time.Since(begin); {
+		case !killed && past > loaded/4:
+			flaky.Kill()
+			killed = true
+		case killed && past > loaded/2 && flaky.ended():
+			if flaky, err = restart(ctx, flaky, bin, other); err != nil {
+				s.close()
+				return nil, err
+			}
+		}
+		for _, tool := range []string{"host__memory", "host__overview", "flaky__memory", "circuit_status"} {
 			if err := s.call(ctx, tool); err != nil {
 				s.close()
 				return nil, err
@@ -73,6 +97,30 @@ func newStage(ctx context.Context, t *tools, dir, folder string) (*stage, error)
 		}
 	}
 	return s, nil
+}
+
+// server is a gateway that can be asked whether it has been killed.
+type server struct{ *harness.Server }
+
+func (s *server) ended() bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// restart starts a server again at its address.
+func restart(ctx context.Context, was *server, bin, dir string) (*server, error) {
+	s, err := harness.StartHTTP(ctx, harness.Spec{
+		Name: "flaky", Path: bin, Args: []string{"serve", "--config", filepath.Join(dir, "gateway.yaml")},
+		Env: []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir},
+	}, was.Addr)
+	if err != nil {
+		return was, err
+	}
+	return &server{s}, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -99,6 +147,36 @@ func (s *stage) call(ctx context.Context, tool string) error {
 	c := &harness.Client{URL: "http://" + s.gateway.Addr + "/mcp", Modern: true}
 	_, err := c.Send(ctx, "1", "tools/call", tool, c.Params(fmt.Sprintf(`"name":%q,"arguments":{}`, tool), ""))
 	return err
+}
+
+// containers has mcpgw check the gateway.yaml of the image and that of the Kubernetes ConfigMap.
+func (s *stage) containers(ctx context.Context, dir, folder string) error {
+	image, err := os.ReadFile(filepath.Join(folder, "docker", "gateway.yaml"))
+	if err != nil {
+		return err
+	}
+	manifest, err := os.ReadFile(filepath.Join(folder, "kubernetes", "mcpgw.yaml"))
+	if err != nil {
+		return err
+	}
+	_, rest, ok := strings.Cut(string(manifest), "  gateway.yaml: |\n")
+	inner, _, ok2 := strings.Cut(rest, "\n---\n")
+	if !ok || !ok2 {
+		return errors.New("no gateway.yaml in the ConfigMap")
+	}
+	var errs []error
+	for name, text := range map[string]string{"docker": string(image), "kubernetes": inner} {
+		file := filepath.Join(dir, name+".yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return err
+		}
+		cmd := exec.CommandContext(ctx, s.bin, "check", "--connect=false", "--config", file)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "MCPGW_TOKEN=a-token-for-the-test-only"}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w\n%s", name, err, out))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s *stage) checkMetrics(ctx context.Context) error {
