@@ -82,6 +82,16 @@ func (c *Catalog) equal(d *Catalog) bool {
 	return same
 }
 
+// fresher reports whether clients may keep a list of c for longer than the same one of d.
+func (c *Catalog) fresher(d *Catalog) bool {
+	for k := range c.Lists {
+		if c.Lists[k].TTL > 0 && c.Lists[k].At.After(d.Lists[k].At) {
+			return true
+		}
+	}
+	return false
+}
+
 // list asks the server for everything it offers. A list that fails keeps the items of last; its error is part of the joined error.
 func list(ctx context.Context, l link, cfg *Config, last *Catalog) (*Catalog, error) {
 	p := l.peer()

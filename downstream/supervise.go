@@ -128,6 +128,9 @@ func (s *Server) relist(l link) error {
 		s.lastOK.Store(time.Now().UnixNano())
 	}
 	if c.equal(last) {
+		if c.fresher(last) {
+			s.opts.Changed() // clients may keep it for longer
+		}
 		return err
 	}
 	for _, p := range c.Problems {

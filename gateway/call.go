@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"github.com/mcpgw/mcpgw/downstream"
 	"github.com/mcpgw/mcpgw/internal/wire"
@@ -212,6 +213,8 @@ func (g *Gateway) conclude(r *request, to *route, params *wire.Object, rounds in
 	switch {
 	case ok && r.modern && rpc.Code == wire.CodeURLElicitationRequired:
 		return g.visit(r, to, params, rounds, rpc)
+	case ok && rpc.Code == wire.CodeMissingClientCapability && g.withheld(r, to.target, rpc):
+		return answer{}, &wire.Error{Code: wire.CodeInvalidRequest, Data: rpc.Data, Message: fmt.Sprintf("server %q needs a capability of the client that does not pass this gateway: %s", to.target.name, rpc.Message)}
 	case ok && !r.modern && r.method == "resources/read" && rpc.Code == wire.CodeInvalidParams && to.target.server.Catalog().Modern():
 		return answer{}, rpc.WithCode(wire.CodeResourceNotFound)
 	case ok:

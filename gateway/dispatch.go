@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/mcpgw/mcpgw/downstream"
 	"github.com/mcpgw/mcpgw/internal/wire"
@@ -89,6 +90,9 @@ func (g *Gateway) list(r *request, kind int) (answer, error) {
 	body, err := p.page(kind, r.params.Get("cursor"))
 	if err != nil {
 		return answer{}, err
+	}
+	if !p.fresh.IsZero() && time.Now().After(p.fresh) {
+		r.table.renew(kind)
 	}
 	if r.modern {
 		return answer{p.head(r.table.info), body, []byte{'}'}}, nil

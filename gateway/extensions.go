@@ -68,6 +68,29 @@ func (g *Gateway) declared(r *request, tg *target, params wire.Object) wire.Obje
 	return params.Edit(wire.Member{Key: "_meta", Value: wire.Set(meta, metaClientCapabilities, now)})
 }
 
+// withheld reports whether a server misses a capability that is not for the client to declare: the client's revision has no such error, or
+// the client declared it and the gateway, or its administrator, keeps it from the server.
+func (g *Gateway) withheld(r *request, tg *target, e *wire.Error) bool {
+	if !r.modern {
+		return true
+	}
+	caps := wire.Get(r.meta(), metaClientCapabilities)
+	required := wire.Get(e.Data, "requiredCapabilities")
+	held := false
+	wire.Members(required, func(name []byte, v json.RawMessage) bool {
+		if string(name) == "extensions" {
+			wire.Members(v, func(ext []byte, _ json.RawMessage) bool {
+				held = held || wire.Get(wire.Get(caps, "extensions"), string(ext)) != nil
+				return true
+			})
+			return true
+		}
+		held = held || wire.Get(caps, string(name)) != nil && kindsOf(required)&^tg.allowed() != 0
+		return true
+	})
+	return held
+}
+
 // forbidden removes from capabilities what the administrator forbids a server to ask for.
 func (tg *target) forbidden(allowed questions) []wire.Member {
 	var off []wire.Member

@@ -331,6 +331,16 @@ func freshness(targets []*target, cats map[*target]*downstream.Catalog, kind int
 	return until, scope
 }
 
+// renew has servers list again that said for how long their lists hold, where that time is over. Nobody waits for it.
+func (t *table) renew(kind int) {
+	for _, tg := range t.targets {
+		l := &tg.server.Catalog().Lists[kind]
+		if l.TTL > 0 && time.Since(l.At) > max(l.TTL, time.Second) {
+			tg.server.Relist()
+		}
+	}
+}
+
 const (
 	maxInstructions    = 8 << 10
 	maxOwnInstructions = 2 << 10
