@@ -44,7 +44,7 @@ func TestStatusAndCircuit(t *testing.T) {
 		t.Errorf("status without a token: %d\n%s%s", code, out, errs)
 	}
 	code, out, errs = command(t, "status", "--url", strings.TrimSuffix(mcptest.Refusing(t), "/mcp"), "--config", path)
-	if code != exitFailed || !strings.Contains(errs, "no gateway answers at") || !strings.Contains(errs, "refused") {
+	if code != exitUnreachable || !strings.Contains(errs, "no gateway answers at") || !strings.Contains(errs, "refused") {
 		t.Errorf("status of nothing: %d\n%s%s", code, out, errs)
 	}
 }

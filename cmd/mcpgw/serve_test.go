@@ -79,7 +79,7 @@ func TestServeReloadsOnRequest(t *testing.T) {
 
 	put(t, path, faulty)
 	code, body := reload()
-	for _, want := range []string{path + ":1:22: downstreams.host.preset: ", path + ":1:37: downstreams.x: expected one of command, url or preset"} {
+	for _, want := range []string{path + ":1:22: downstreams.host.preset: ", path + ":1:37: downstreams.x: expected one of command, url, urls or preset"} {
 		if code == 200 || !strings.Contains(body, want) {
 			t.Errorf("%d, lacks %q:\n%s", code, want, body)
 		}

@@ -13,8 +13,8 @@ import (
 // fullScreen returns what shows a status on the whole terminal, and what gives the terminal back as it was.
 func (a *app) fullScreen(base string, interval time.Duration) (show func(*gateway.Status, error) error, end func()) {
 	const (
-		enter = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
-		leave = "\x1b[?25h\x1b[?1049l"
+		enter = "\x1b[?1049h\x1b[?25l\x1b[?7l" // the other screen, no cursor, long lines are cut
+		leave = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 		home  = "\x1b[H"
 		rest  = "\x1b[K" // clears to the end of the line
 		below = "\x1b[J"

@@ -289,7 +289,7 @@ func (t *page) remove(name string) ([]byte, []string, error) {
 	for _, l := range t.lines[from-1 : key.Line-1] {
 		removed = append(removed, strings.TrimSpace(l))
 	}
-	if to < len(t.lines) && blank(t.lines[to]) && (from-1 == above || blank(t.lines[from-2])) {
+	if to < len(t.lines) && blank(t.lines[to]) && (from-1 == above && len(t.names()) > 1 || blank(t.lines[from-2])) {
 		to++ // one empty line between two things is enough
 	}
 	lines := slices.Delete(slices.Clone(t.lines), from-1, to)
