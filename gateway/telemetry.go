@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -30,15 +31,16 @@ type observer struct {
 	tracer trace.Tracer       // nil if nobody wants spans
 	errors *bounded           // values of error.type
 
-	requests seriesOf[requestKey, telemetry.Point]
+	requests seriesOf[requestKey, requestPoint]
 	calls    seriesOf[callKey, telemetry.Point]
 	attempts seriesOf[attemptKey, attemptPoint]
 	events   seriesOf[eventKey, options]
 	// Made once, because a function that is made for each call costs an allocation.
-	newRequest, newCall func([]attribute.KeyValue) *telemetry.Point
-	newAttempt          func([]attribute.KeyValue) *attemptPoint
-	names               byName[*bounded] // tools of a downstream, by its name; they outlive it, so that it cannot start over
-	ending              metric.Registration
+	newRequest func([]attribute.KeyValue) *requestPoint
+	newCall    func([]attribute.KeyValue) *telemetry.Point
+	newAttempt func([]attribute.KeyValue) *attemptPoint
+	names      byName[*bounded] // tools of a downstream, by its name; they outlive it, so that it cannot start over
+	ending     metric.Registration
 }
 
 // newObserver returns nil if nobody wants to know anything.
@@ -51,10 +53,12 @@ func newObserver(g *Gateway, t *telemetry.Telemetry) *observer {
 	if o.m == nil {
 		o.m = telemetry.Silent()
 	}
-	o.newRequest = func(kv []attribute.KeyValue) *telemetry.Point { return o.m.ServerOperation.Point(kv...) }
+	o.newRequest = func(kv []attribute.KeyValue) *requestPoint {
+		return &requestPoint{o.m.ServerOperation.Point(kv...), slices.Clone(kv)}
+	}
 	o.newCall = func(kv []attribute.KeyValue) *telemetry.Point { return o.m.CallDuration.Point(kv...) }
 	o.newAttempt = func(kv []attribute.KeyValue) *attemptPoint {
-		return &attemptPoint{Point: o.m.ClientOperation.Point(kv...)}
+		return &attemptPoint{requestPoint: requestPoint{o.m.ClientOperation.Point(kv...), slices.Clone(kv)}}
 	}
 	if err := o.register(); err != nil {
 		g.log.Error("gauges cannot be observed", "err", err)
@@ -141,9 +145,10 @@ func (o *observer) end(ctx context.Context, r *request, a *answer, err error) {
 	case s.failed.Load():
 		key.err = telemetry.ToolError
 	}
-	o.requests.get(key, o.newRequest).Record(took, s.span)
+	series := o.requests.get(key, o.newRequest)
+	series.Record(took, s.span)
 	if s.span != nil {
-		o.endSpan(r, &key, err)
+		o.endSpan(r, &key, series, err)
 	}
 	if o.t.Access.Wants(key.err != "") {
 		o.access(ctx, r, &key, a, took)
@@ -190,6 +195,9 @@ func (o *observer) beginSpan(ctx context.Context, r *request) context.Context {
 	} else if !remote.IsValid() {
 		remote = header
 	}
+	if share := o.t.Share; share >= 0 && !remote.IsSampled() && (remote.IsValid() || rand.Float64() >= share) { //nolint:gosec // chooses calls, guards nothing
+		return ctx
+	}
 	if remote.IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, remote)
 	}
@@ -206,9 +214,11 @@ var (
 )
 
 // endSpan ends the span of a request (peers.md §5).
-func (o *observer) endSpan(r *request, key *requestKey, err error) {
+func (o *observer) endSpan(r *request, key *requestKey, series *requestPoint, err error) {
 	span := r.seen.span
-	kv := append(key.attributes(), attribute.String(telemetry.AttrRequestID, idText(r.id)))
+	span.SetAttributes(series.kv...)
+	kv := make([]attribute.KeyValue, 0, 4)
+	kv = append(kv, attribute.String(telemetry.AttrRequestID, idText(r.id)))
 	if r.sess != nil && r.sess.id != "" {
 		kv = append(kv, attribute.String(telemetry.AttrSession, r.sess.id))
 	}

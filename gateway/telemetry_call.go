@@ -217,7 +217,7 @@ func (t *try) end(res *downstream.Result, err *error) {
 		t.count(*err, key.err)
 	}
 	if t.span != nil {
-		t.endSpan(&key, *err)
+		t.endSpan(&key, series.kv, *err)
 	}
 }
 
@@ -261,8 +261,9 @@ func isTimeout(err error) bool {
 }
 
 // endSpan ends the span of an attempt. The client's side takes every error for one.
-func (t *try) endSpan(key *attemptKey, err error) {
-	kv := append(key.attributes(), attribute.Int(telemetry.AttrNumber, t.number), attribute.String(telemetry.AttrKind, t.kind))
+func (t *try) endSpan(key *attemptKey, known []attribute.KeyValue, err error) {
+	t.span.SetAttributes(known...)
+	kv := []attribute.KeyValue{attribute.Int(telemetry.AttrNumber, t.number), attribute.String(telemetry.AttrKind, t.kind)}
 	if t.p.method == "prompts/get" || t.p.method == "resources/read" {
 		kv = append(kv, named(t.p.method, &t.p.r.params)...)
 	}

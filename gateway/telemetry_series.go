@@ -70,9 +70,15 @@ func (b *byName[V]) get(name string, make func() V) V {
 	return v
 }
 
+// requestPoint is a series that requests are recorded in, with its attributes, which spans have too.
+type requestPoint struct {
+	*telemetry.Point
+	kv []attribute.KeyValue
+}
+
 // attemptPoint is a series that attempts are recorded in.
 type attemptPoint struct {
-	*telemetry.Point
+	requestPoint
 	byKind [len(attemptKinds)]atomic.Int64 // of each kind
 }
 

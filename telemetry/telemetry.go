@@ -40,7 +40,9 @@ type Telemetry struct {
 	Scrape  http.Handler // of /metrics; nil: not served
 	Access  *Access      // nil: no access log
 	Audit   *Audit       // nil: no audit log
-	Tools   int          // names of tools of one server that metrics tell apart
+	// Share is the part of the calls that are traced where their clients have not decided it; below 0 the Tracer decides.
+	Share float64
+	Tools int // names of tools of one server that metrics tell apart
 
 	health *health
 	ending []func(context.Context) error
@@ -109,8 +111,11 @@ func (t *Telemetry) start(ctx context.Context, c *Config, o *Options) error {
 // trace sets up spans.
 func (t *Telemetry) trace(c *Config, o *Options, res *resource.Resource, spans sdktrace.SpanExporter) {
 	opts := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
+	t.Share = -1
 	if os.Getenv("OTEL_TRACES_SAMPLER") == "" {
-		opts = append(opts, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(c.Traces.Sample))))
+		// A call that is not traced is not to cost a span: who makes spans looks at Share first.
+		t.Share = c.Traces.Sample
+		opts = append(opts, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())))
 	}
 	if spans != nil {
 		opts = append(opts, sdktrace.WithBatcher(watchedSpans{spans, t.health}))
