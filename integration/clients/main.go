@@ -1,11 +1,14 @@
 // Command clients uses the built gateway with programs of others: the MCP Inspector as a client in both eras, the reference servers
-// everything, filesystem and memory behind it (stdio, streamable HTTP and the older HTTP+SSE), and with -claude also Claude Code.
+// everything, filesystem and memory behind it (stdio, streamable HTTP and the older HTTP+SSE), and with -all also Claude Code, Codex, Gemini
+// CLI, OpenCode and mcp-remote.
 //
 //	go run ./integration/clients
-//	go run ./integration/clients -claude
+//	go run ./integration/clients -all [-write docs/clients.md]
+//	go run ./integration/clients -flows [-only codex]     # the clients without the reference servers
 //
-// It installs what it needs (npm, fixed versions) into the cache folder; -claude adds a gigabyte. Nothing leaves the machine: every
-// program runs with a home folder of its own, and the model that Claude Code talks to is a script in this process.
+// It installs what it needs (npm, fixed versions) into the cache folder; -all adds 1.3 GB. Nothing leaves the machine: every program
+// runs with an environment and a home folder of its own, and the models that the agents talk to are scripts in this process. A client that
+// cannot be installed is a failure.
 package main
 
 import (
@@ -18,18 +21,24 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mcpgw/mcpgw/integration/internal/harness"
 )
 
 func main() {
-	claude := flag.Bool("claude", false, "also install and run Claude Code "+claudeVersion)
-	verbose := flag.Bool("v", false, "show what the programs print")
+	all := flag.Bool("all", false, "also install and run the agents and mcp-remote")
+	justFlows := flag.Bool("flows", false, "install and run them, and nothing else")
+	r := &runner{out: os.Stdout}
+	flag.StringVar(&r.only, "only", "", "of the clients only those whose name contains this")
+	flag.StringVar(&r.gateway, "gateway", "", "a built mcpgw to use; default: build it")
+	flag.DurationVar(&r.long, "long", 100*time.Second, "how long the long calls take")
+	flag.BoolVar(&r.verbose, "v", false, "show what the programs print")
+	page := flag.String("write", "", "also write what the clients saw into this page, docs/clients.md")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	r := &runner{out: os.Stdout, verbose: *verbose}
-	err := r.run(ctx, *claude)
+	err := r.run(ctx, *all || *justFlows, !*justFlows, *page)
 	stop()
 	fmt.Fprintf(os.Stdout, "%d passed, %d failed\n", r.passed, r.failed)
 	if err != nil {
@@ -40,14 +49,19 @@ func main() {
 	}
 }
 
-// runner does one check after the other and counts them.
+// runner does checks and counts them. Its methods may be called at the same time.
 type runner struct {
-	out            io.Writer
-	verbose        bool
+	out     io.Writer
+	verbose bool
+	only    string
+	long    time.Duration
+	node    *harness.Node
+	gateway string // the program
+	dir     string
+	report  report
+
+	mu             sync.Mutex // guards out and what follows
 	passed, failed int
-	node           *harness.Node
-	gateway        string // the program
-	dir            string
 }
 
 // check runs one check for at most a minute.
@@ -55,7 +69,14 @@ func (r *runner) check(ctx context.Context, name string, f func(ctx context.Cont
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	start := time.Now()
-	if err := f(ctx); err != nil {
+	r.count(name, start, f(ctx))
+}
+
+// count counts one check that was begun at start.
+func (r *runner) count(name string, start time.Time, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
 		r.failed++
 		fmt.Fprintf(r.out, "FAILED %s: %v\n", name, err)
 		return
@@ -64,7 +85,13 @@ func (r *runner) check(ctx context.Context, name string, f func(ctx context.Cont
 	fmt.Fprintf(r.out, "passed %s (%s)\n", name, time.Since(start).Round(time.Millisecond))
 }
 
-func (r *runner) run(ctx context.Context, withClaude bool) error {
+func (r *runner) print(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(r.out, format, args...)
+}
+
+func (r *runner) run(ctx context.Context, clients, servers bool, page string) error {
 	var err error
 	if r.dir, err = os.MkdirTemp("", "mcpgw-clients-"); err != nil {
 		return err
@@ -73,14 +100,28 @@ func (r *runner) run(ctx context.Context, withClaude bool) error {
 	if r.node, err = harness.InstallNode(ctx); err != nil {
 		return err
 	}
-	if r.gateway, err = harness.Build(ctx, r.dir, harness.Gateway); err != nil {
+	if r.gateway == "" {
+		if r.gateway, err = harness.Build(ctx, r.dir, harness.Gateway); err != nil {
+			return err
+		}
+	}
+	if r.gateway, err = filepath.Abs(r.gateway); err != nil {
 		return err
 	}
-	return errors.Join(r.asReadme(ctx, withClaude), r.realServers(ctx))
+	if servers {
+		err = errors.Join(r.asReadme(ctx), r.realServers(ctx))
+	}
+	if clients {
+		err = errors.Join(err, r.realClients(ctx))
+	}
+	if err == nil && page != "" && r.only == "" { // half a report is none
+		err = harness.WriteResults(page, r.report.markdown())
+	}
+	return err
 }
 
 // asReadme starts the gateway in the repository with its own gateway.yaml, as the README says, but for the port.
-func (r *runner) asReadme(ctx context.Context, withClaude bool) error {
+func (r *runner) asReadme(ctx context.Context) error {
 	root, err := harness.Root(ctx)
 	if err != nil {
 		return err
@@ -115,11 +156,6 @@ func (r *runner) asReadme(ctx context.Context, withClaude bool) error {
 			}
 			return contains(result, `"host"`, "structuredContent")
 		})
-	}
-	if withClaude {
-		if err := r.claude(ctx, url); err != nil {
-			return err
-		}
 	}
 	r.check(ctx, "mcpgw serve ends well", func(context.Context) error { return gw.Stop(20 * time.Second) })
 	return nil
