@@ -20,6 +20,7 @@ type Config struct {
 	Dir     string                      `yaml:"dir" doc:"Working directory of command. Default: the gateway's own."`
 
 	URL       string                      `yaml:"url" doc:"Endpoint of a remote server, or the address of the system that a preset talks to."`
+	URLs      []string                    `yaml:"urls" doc:"Endpoints of a remote server that runs several times, instead of url. Calls go to the one that waits for the fewest; one that fails gets none for a time (replicas)."`
 	Transport string                      `yaml:"transport" default:"auto" enum:"auto|streamable|sse" doc:"HTTP transport of url. auto tries streamable HTTP, then the legacy HTTP+SSE."`
 	Headers   map[string]telemetry.Secret `yaml:"headers" doc:"HTTP headers sent with every request to url."`
 
@@ -36,6 +37,8 @@ type Config struct {
 	Timeouts Timeouts      `yaml:"timeouts" doc:"How long to wait for the server."`
 	Limits   Limits        `yaml:"limits" doc:"How much to take from the server."`
 	Restart  RestartConfig `yaml:"restart" doc:"When to come back to a server that went away."`
+
+	Replicas ReplicasConfig `yaml:"replicas" doc:"How calls are spread over urls."`
 }
 
 // Forbid says what a server may not ask clients for.
@@ -97,6 +100,7 @@ func DefaultConfig() Config {
 		Restart: RestartConfig{
 			InitialDelay: 250 * time.Millisecond, MaxDelay: 30 * time.Second, HealthyAfter: 10 * time.Second, Refresh: 5 * time.Minute,
 		},
+		Replicas: ReplicasConfig{EjectAfter: 3, EjectFor: 30 * time.Second, EjectMax: 5 * time.Minute, PanicThreshold: 0.5},
 	}
 }
 
@@ -127,16 +131,16 @@ func fieldErrorf(path, format string, args ...any) error {
 func (c *Config) Validate() error {
 	var errs []error
 	named := 0
-	for _, set := range []bool{c.Command != "", c.URL != "" && c.Preset == "", c.Preset != ""} {
+	for _, set := range []bool{c.Command != "", c.URL != "" && c.Preset == "", len(c.URLs) > 0, c.Preset != ""} {
 		if set {
 			named++
 		}
 	}
 	switch {
 	case named == 0:
-		errs = append(errs, fieldErrorf("", "expected one of command, url or preset"))
+		errs = append(errs, fieldErrorf("", "expected one of command, url, urls or preset"))
 	case named > 1:
-		errs = append(errs, fieldErrorf("", "expected only one of command, url or preset"))
+		errs = append(errs, fieldErrorf("", "expected only one of command, url, urls or preset"))
 	}
 	if c.Command == "" {
 		for key, set := range map[string]bool{"args": len(c.Args) > 0, "env": len(c.Env) > 0, "dir": c.Dir != ""} {
@@ -148,6 +152,7 @@ func (c *Config) Validate() error {
 	if c.URL != "" && c.Preset == "" {
 		errs = append(errs, validateURL(c.URL))
 	}
+	errs = append(errs, c.validateReplicas()...)
 	for name := range c.Headers {
 		if !validHeaderName(name) {
 			errs = append(errs, fieldErrorf("headers."+name, "not the name of an HTTP header"))
@@ -206,6 +211,33 @@ func oneOf(path, got string, allowed ...string) error {
 		return nil
 	}
 	return fieldErrorf(path, "expected one of %s, found %q", strings.Join(allowed, ", "), got)
+}
+
+func (c *Config) validateReplicas() []error {
+	var errs []error
+	seen := map[string]bool{}
+	for i, u := range c.URLs {
+		at := fmt.Sprintf("urls[%d]", i)
+		var fault *FieldError
+		switch err := validateURL(u); {
+		case errors.As(err, &fault):
+			errs = append(errs, &FieldError{Path: at, Msg: fault.Msg})
+		case seen[u]:
+			errs = append(errs, fieldErrorf(at, "this endpoint is in the list already"))
+		}
+		seen[u] = true
+	}
+	r := &c.Replicas
+	if r.EjectAfter < 1 {
+		errs = append(errs, fieldErrorf("replicas.eject_after", "must be at least 1, found %d", r.EjectAfter))
+	}
+	if r.EjectFor <= 0 || r.EjectFor > r.EjectMax {
+		errs = append(errs, fieldErrorf("replicas.eject_for", "must be more than 0 and not longer than replicas.eject_max (%s), found %s", r.EjectMax, r.EjectFor))
+	}
+	if !(r.PanicThreshold >= 0 && r.PanicThreshold <= 1) {
+		errs = append(errs, fieldErrorf("replicas.panic_threshold", "must be from 0 to 1, found %g", r.PanicThreshold))
+	}
+	return errs
 }
 
 func validateURL(s string) error {

@@ -37,6 +37,7 @@ type Call struct {
 	Header http.Header     // the client's Mcp-Param-* headers; nil for none
 	Trace  http.Header     // traceparent, tracestate and baggage, for servers over HTTP; nil for none
 	Client *Client         // nil for a modern client and for the gateway's own requests
+	Safe   bool            // making it twice does no harm
 	Modern bool            // the client spoke a modern revision, so Params may carry reserved _meta members
 	Stream Stream          // takes what the server sends before the answer; nil refuses requests and drops notifications
 

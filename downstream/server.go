@@ -34,6 +34,8 @@ type Options struct {
 	// Seed is shown as the catalogue until the server has been listed; nil shows nothing. It bridges the time in which a server is
 	// replaced by itself with other settings.
 	Seed *Catalog
+	// Former is the Server that this one replaces; what that knows of the endpoints that both have is taken over. Nil for none.
+	Former *Server
 }
 
 // State says what a Server is doing.
@@ -55,9 +57,10 @@ type Status struct {
 	NextTry   time.Time // of the next attempt; zero while ready or trying
 	LastError string    // of a session or call; "" if there was none
 	LastErrAt time.Time
-	LastOK    time.Time // last answer of any kind; zero if there was none
-	Sessions  int       // open sessions that belong to one client each
-	InFlight  int       // calls waiting for an answer
+	LastOK    time.Time  // last answer of any kind; zero if there was none
+	Sessions  int        // open sessions that belong to one client each
+	InFlight  int        // calls waiting for an answer
+	Endpoints []Endpoint // of a server that has several
 }
 
 // A Server is one configured downstream. It owns every process, session and goroutine that it starts; Close waits for all of them.
@@ -130,6 +133,9 @@ func newOpener(name string, cfg *Config, log *slog.Logger, opts *Options) (opene
 	case "stdio":
 		return newStdioOpener(name, cfg, log, opts.Version)
 	case "http":
+		if len(cfg.URLs) > 0 {
+			return newReplicas(name, cfg, log, opts.Version, opts.Former)
+		}
 		return newHTTPOpener(name, cfg, log, opts.Version)
 	}
 	return nil, fmt.Errorf("downstream %q: unknown kind", name)
@@ -167,6 +173,9 @@ func (s *Server) Status() Status {
 	}
 	st.Sessions = s.pool.len()
 	st.InFlight = s.calls.Len()
+	if r, ok := s.opener.(*replicas); ok {
+		st.Endpoints = r.endpoints()
+	}
 	return st
 }
 

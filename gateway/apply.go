@@ -110,10 +110,12 @@ func (g *Gateway) Apply(ctx context.Context, s Settings) (Change, error) {
 func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was *target) (*target, error) {
 	tg := &target{name: name, obs: g.obs, log: g.log, joins: cfg.Session == "shared" && cfg.Kind() == "http",
 		lanes: cfg.Session == "per_client" && cfg.Kind() == "stdio" || cfg.Session != "shared" && cfg.Transport == "sse"}
+	tg.replicated = len(cfg.URLs) > 0
 	var seed *downstream.Catalog
+	var former *downstream.Server
 	if was != nil {
-		if old := was.server.Config(); old.Command == cfg.Command && old.URL == cfg.URL && old.Preset == cfg.Preset && slices.Equal(old.Args, cfg.Args) {
-			seed, tg.policy = was.server.Catalog(), was.policy
+		if old := was.server.Config(); old.Command == cfg.Command && sameEndpoints(&old, &cfg) && old.Preset == cfg.Preset && slices.Equal(old.Args, cfg.Args) {
+			seed, tg.policy, former = was.server.Catalog(), was.policy, was.server
 		}
 	}
 	var err error
@@ -123,7 +125,7 @@ func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was 
 		}
 	}
 	tg.server, err = downstream.New(name, cfg, downstream.Options{
-		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed, Lab: g.lab, Events: g.obs.downstream(name),
+		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed, Former: former, Lab: g.lab, Events: g.obs.downstream(name),
 		Upcalls: func(method string, params json.RawMessage) { g.sharedUpcall(tg, method, params) },
 		Ready: func() {
 			tg.ready.Store(time.Now().UnixNano())
@@ -131,6 +133,15 @@ func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was 
 		},
 	})
 	return tg, err
+}
+
+// sameEndpoints reports whether two configurations lead to the same server: one with several endpoints is that as long as one of them stays.
+func sameEndpoints(a, b *downstream.Config) bool {
+	if len(a.URLs) == 0 && len(b.URLs) == 0 {
+		return a.URL == b.URL
+	}
+	of := func(c *downstream.Config) []string { return append(slices.Clone(c.URLs), c.URL) }
+	return slices.ContainsFunc(of(a), func(u string) bool { return u != "" && slices.Contains(of(b), u) })
 }
 
 // start starts a downstream and the prober that watches over its circuit, which ends with close. The caller holds mu.

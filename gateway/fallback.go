@@ -56,16 +56,7 @@ type rescue struct {
 
 // newRescue prepares the fallbacks of a call.
 func (g *Gateway) newRescue(f *flight, to *route, s *spare, guard *resilience.Guard) *rescue {
-	r := &rescue{g: g, f: f, to: to, spare: s, safe: safetyOf(f.call.Body, to)}
-	cfg := guard.Config()
-	switch cfg.Safety {
-	case "read_only":
-		r.safe = readOnly
-	case "idempotent":
-		r.safe = idempotent
-	case "unsafe":
-		r.safe = unsafe
-	}
+	r := &rescue{g: g, f: f, to: to, spare: s, safe: safetyUnder(guard, f.call.Body, to)}
 	if s.good != nil && r.safe == readOnly {
 		r.key = goodKey(f.request, f.call.Method, to.own, f.call.Body)
 	}

@@ -36,6 +36,7 @@ func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream
 		rescue = g.newRescue(f, to, s, guard)
 		steps = rescue.steps()
 	}
+	c.Safe = to.target.replicated && safetyUnder(guard, c.Body, to) != unsafe
 	begun := time.Now()
 	res, err = resilience.Do(f, guard, resilience.Call{Safety: safetyOf(c.Body, to), Key: to.key, Session: r.caller(), TraceID: r.traceID()}, f.attempt, steps...)
 	if rescue != nil {

@@ -73,6 +73,8 @@ type target struct {
 	place  atomic.Pointer[place] // see placeOf
 	stop   func()                // ends the prober; nil before it runs
 
+	replicated bool // it has several endpoints
+
 	latency latencies // of answered calls
 }
 

@@ -40,6 +40,20 @@ func safetyOfMethod(method string) safety {
 	return unsafe
 }
 
+// safetyUnder is safetyOf unless the file says otherwise.
+func safetyUnder(guard *resilience.Guard, params *wire.Object, to *route) safety {
+	cfg := guard.Config()
+	switch cfg.Safety {
+	case "read_only":
+		return readOnly
+	case "idempotent":
+		return idempotent
+	case "unsafe":
+		return unsafe
+	}
+	return safetyOf(params, to)
+}
+
 // safetyOf is how often a request may be made. One that carries what a person answered, or state that the server may take once, is unsafe
 // unless it changes nothing at all.
 func safetyOf(params *wire.Object, to *route) safety {

@@ -31,7 +31,8 @@ const (
 		`"transport":{"type":"string"},"protocol":` + nullString + `,"last_error":` + nullString + `,"last_error_at":` + nullTime + `,` +
 		`"last_success":` + nullTime + `,"next_attempt_at":` + nullTime + `,"retry_after_ms":` + nullInteger + `,"failed_attempts":{"type":"integer"},` +
 		`"tools":{"type":"integer"},"prompts":{"type":"integer"},"resources":{"type":"integer"},"catalog_age_ms":` + nullInteger + `,"catalog_stale":{"type":"boolean"},` +
-		`"list_bytes":{"type":"integer"},"in_flight":{"type":"integer"},"sessions":{"type":"integer"},"problems":{"type":"array","items":{"type":"string"}}},` +
+		`"list_bytes":{"type":"integer"},"in_flight":{"type":"integer"},"sessions":{"type":"integer"},"problems":{"type":"array","items":{"type":"string"}},` +
+		`"endpoints":{"type":["array","null"],"items":{"type":"object"}}},` +
 		`"required":["name","state","since","transport","tools"]}`
 
 	statusOutput = `"outputSchema":{"type":"object","properties":{"time":{"type":"string","format":"date-time"},` +

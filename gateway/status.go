@@ -66,6 +66,8 @@ type DownstreamStatus struct {
 	InFlight      int        `json:"in_flight"`
 	Sessions      int        `json:"sessions"` // open sessions that belong to one client each
 	Problems      []string   `json:"problems"`
+
+	Endpoints []EndpointStatus `json:"endpoints"` // of a server that has several; null for others
 }
 
 // Status reports the state of every downstream, sorted by name. It takes no lock that is held across a call.
@@ -124,6 +126,7 @@ func (tg *target) status(now time.Time) DownstreamStatus {
 		Resources: len(cat.Lists[downstream.Resources].Items), InFlight: s.InFlight, Sessions: s.Sessions,
 		CatalogStale: cat.Revision != "" && s.State != downstream.Ready, Problems: append([]string{}, cat.Problems...),
 	}
+	d.Endpoints = endpointsOf(&s, now)
 	if cat.Revision != "" {
 		d.Protocol = &cat.Revision
 	}
@@ -200,6 +203,9 @@ func (st *Status) Text() string {
 		}
 		if d.RetryAfterMS != nil {
 			fmt.Fprintf(&b, ", next attempt in %s", (time.Duration(*d.RetryAfterMS) * time.Millisecond).Round(100*time.Millisecond))
+		}
+		for i := range d.Endpoints {
+			d.Endpoints[i].text(&b)
 		}
 		for _, p := range d.Problems {
 			fmt.Fprintf(&b, "\n  problem: %s", p)

@@ -129,7 +129,7 @@ func TestFaults(t *testing.T) {
 			`2:3: gateway.listen: expected HOST:PORT such as 127.0.0.1:8080, found "8080"`,
 			`3:32: gateway.allowed_origins[1]: expected scheme://host[:port], found "https://b/"`,
 			`5:5: gateway.timeouts.idle: must be more than 0, found "0s"`,
-			`7:3: downstreams.a: expected one of command, url or preset`,
+			`7:3: downstreams.a: expected one of command, url, urls or preset`,
 			`8:21: downstreams.b.args: only a server with a command has it`,
 			`9:30: downstreams.c.timeouts.call: must not be longer than timeouts.max_call (30m0s), found "1h"`,
 			`10:7: downstreams.d.url: must not hold a user name or password: send it in headers.Authorization`,

@@ -43,8 +43,8 @@ func Schema() []byte {
 // rules are what Validate demands across the keys of a section, which tags cannot say.
 var rules = map[reflect.Type]object{
 	reflect.TypeFor[downstream.Config](): {
-		{"anyOf", []object{needs("command"), needs("url"), needs("preset")}},
-		{"not", object{{"anyOf", []object{needs("command", "url"), needs("command", "preset")}}}},
+		{"anyOf", []object{needs("command"), needs("url"), needs("urls"), needs("preset")}},
+		{"not", object{{"anyOf", []object{needs("command", "url"), needs("command", "preset"), needs("url", "urls"), needs("command", "urls"), needs("preset", "urls")}}}},
 		{"dependencies", object{{"args", []string{"command"}}, {"env", []string{"command"}}, {"dir", []string{"command"}}}},
 	},
 }

@@ -105,7 +105,6 @@ downstreams:
 		t.Fatalf("got %+v", r)
 	}
 	g.tool(t, "a__write", `{}`)
-	g.ask(t, "resources/read", "mem://one", `{"uri":"test://text"}`)
 	a.disturb(mcptest.Status(http.StatusServiceUnavailable, ""))
 	r := g.tool(t, "a__echo", `{ "y":[1.0], "x":1 }`)
 	n := noteOf(t, &r)
