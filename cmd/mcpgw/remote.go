@@ -139,5 +139,8 @@ func unreachable(base string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		err = e.Err // the address is said already
+	}
 	return &exitError{exitUnreachable, &unreachableError{base, err}}
 }
