@@ -262,8 +262,9 @@ func isTimeout(err error) bool {
 
 // endSpan ends the span of an attempt. The client's side takes every error for one.
 func (t *try) endSpan(key *attemptKey, known []attribute.KeyValue, err error) {
-	t.span.SetAttributes(known...)
-	kv := []attribute.KeyValue{attribute.Int(telemetry.AttrNumber, t.number), attribute.String(telemetry.AttrKind, t.kind)}
+	const more = 3 // set all at once: each time costs an allocation
+	kv := append(make([]attribute.KeyValue, 0, len(known)+more), known...)
+	kv = append(kv, attribute.Int(telemetry.AttrNumber, t.number), attribute.String(telemetry.AttrKind, t.kind))
 	if t.p.method == "prompts/get" || t.p.method == "resources/read" {
 		kv = append(kv, named(t.p.method, &t.p.r.params)...)
 	}
