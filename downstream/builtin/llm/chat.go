@@ -184,6 +184,9 @@ func (s *server) named(p *provider, q *question, a *answer, err error) error {
 		named.Message = who + ": " + f.Message
 		if a.began() {
 			named.Executed = true
+			if f.Class == kit.ClassConnection {
+				named.Message = who + ": the connection ended in the middle of the answer"
+			}
 			named.Message += fmt.Sprintf(". About %d tokens of the answer had come and are lost; they are paid for, so it is not asked again by itself", a.tokens())
 		}
 		return &named
