@@ -11,10 +11,10 @@ import (
 
 // Page is embedded in the arguments of tools that list things.
 type Page struct {
-	Limit  int      `json:"limit,omitempty" jsonschema:"most items to return, 1 to 500"`
-	Offset int      `json:"offset,omitempty" jsonschema:"items to leave out at the beginning"`
-	Fields []string `json:"fields,omitempty" jsonschema:"return only these members of each item"`
-	Search string   `json:"search,omitempty" jsonschema:"only items in which this text occurs (case does not matter)"`
+	Limit  int      `json:"limit,omitempty" jsonschema:"most items, 50 unless given"`
+	Offset int      `json:"offset,omitempty" jsonschema:"items to skip"`
+	Fields []string `json:"fields,omitempty" jsonschema:"only these members"`
+	Search string   `json:"search,omitempty" jsonschema:"only items that hold this text"`
 }
 
 // DefaultLimit is how many items a list returns when the call does not say.
@@ -30,9 +30,9 @@ func PageLimits(s *jsonschema.Schema) {
 // values reduced to what a reader needs.
 type Listing struct {
 	Items      []Item `json:"items"`
-	Total      int    `json:"total" jsonschema:"items that match, those not shown included"`
-	NextOffset int    `json:"next_offset,omitempty" jsonschema:"offset of the next page"`
-	Note       string `json:"note,omitempty" jsonschema:"what was left out and how to get it"`
+	Total      int    `json:"total"`                 // items that match, those not shown included
+	NextOffset int    `json:"next_offset,omitempty"` // offset of the next page
+	Note       string `json:"note,omitempty"`        // what was left out and how to get it
 
 	offset  int
 	columns []string // in the order of the text's table
