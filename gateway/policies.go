@@ -35,12 +35,12 @@ func DefaultPolicies() Policies {
 
 // Classification says what the answers of a downstream mean, where the protocol leaves it open.
 type Classification struct {
-	TrustAnnotations  bool      `yaml:"trust_annotations" default:"false" doc:"Believe the hints of this server's tools (readOnlyHint, idempotentHint), so that such calls may be repeated after they were sent."`
-	ToolErrorPatterns []Pattern `yaml:"tool_error_patterns" doc:"Results with isError whose text means that the server, or what is behind it, does not work. The result reaches the client unchanged."`
-	RPCFailureCodes   []int     `yaml:"rpc_failure_codes" doc:"JSON-RPC error codes that mean that the server does not work, such as -32000."`
-	FailureStatuses   []string  `yaml:"failure_statuses" doc:"HTTP statuses, or ranges such as 595-599, that mean that the server does not work, besides 408 and 500, 502 to 504."`
-	PushbackStatuses  []string  `yaml:"pushback_statuses" doc:"HTTP statuses by which the server says that it did not act and wants to be asked later, besides 429."`
-	IgnoredStatuses   []string  `yaml:"ignored_statuses" doc:"HTTP statuses that mean nothing for the circuit and are not worth another attempt."`
+	TrustAnnotations  bool     `yaml:"trust_annotations" default:"false" doc:"Believe the hints of this server's tools (readOnlyHint, idempotentHint), so that such calls may be repeated after they were sent."`
+	ToolErrorPatterns Patterns `yaml:"tool_error_patterns" default:"off" enum:"off|pforge" doc:"Results with isError whose text means that the server, or what is behind it, does not work: a list of patterns, or pforge for those of the pforge guide (timeouts, refused connections, rate limits, unavailable services), or off. The result reaches the client unchanged."`
+	RPCFailureCodes   []int    `yaml:"rpc_failure_codes" doc:"JSON-RPC error codes that mean that the server does not work, such as -32000."`
+	FailureStatuses   []string `yaml:"failure_statuses" doc:"HTTP statuses, or ranges such as 595-599, that mean that the server does not work, besides 408 and 500, 502 to 504."`
+	PushbackStatuses  []string `yaml:"pushback_statuses" doc:"HTTP statuses by which the server says that it did not act and wants to be asked later, besides 429."`
+	IgnoredStatuses   []string `yaml:"ignored_statuses" doc:"HTTP statuses that mean nothing for the circuit and are not worth another attempt."`
 }
 
 // DefaultClassification returns a Classification with every default filled in.
@@ -53,6 +53,35 @@ type Pattern struct {
 	// Breaker and Retry are texts rather than numbers so that the value is what the file says.
 	Breaker string `yaml:"breaker" default:"failure" enum:"failure|ignored" doc:"What it means for the circuit of the tool."`
 	Retry   string `yaml:"retry" default:"idempotent" enum:"idempotent|never" doc:"Whether the call may be repeated: idempotent repeats read-only and idempotent tools."`
+}
+
+// Patterns is a list of patterns, or a preset of them.
+type Patterns []Pattern
+
+// UnmarshalText implements encoding.TextUnmarshaler: it takes the name of a preset.
+func (p *Patterns) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "off", "false":
+		*p = nil
+	case "pforge":
+		*p = PforgePatterns()
+	default:
+		return fmt.Errorf("expected off, pforge or a list of patterns, found %q", text)
+	}
+	return nil
+}
+
+// PforgePatterns are the texts by which the pforge guide tells kinds of failures apart.
+func PforgePatterns() Patterns {
+	p := func(class, match, breaker string) Pattern {
+		return Pattern{Match: match, Class: class, Breaker: breaker, Retry: "idempotent"}
+	}
+	return Patterns{
+		p("rate_limit", `rate.?limit|too many requests|\b429\b`, "ignored"),
+		p("timeout", `time(d)?.?out|deadline exceeded`, "failure"),
+		p("service_unavailable", `service (temporarily )?unavailable|\b503\b`, "failure"),
+		p("connection", `connection (refused|reset|closed|error|failed)|cannot connect`, "failure"),
+	}
 }
 
 // DefaultPattern returns a Pattern with every default filled in.

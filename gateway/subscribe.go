@@ -8,6 +8,7 @@ import (
 
 	"github.com/mcpgw/mcpgw/downstream"
 	"github.com/mcpgw/mcpgw/internal/wire"
+	"github.com/mcpgw/mcpgw/resilience"
 )
 
 // subscribe answers resources/subscribe of revisions up to 2025-11-25.
@@ -38,13 +39,21 @@ func (g *Gateway) subscribe(ctx context.Context, r *request) (answer, error) {
 	if already {
 		return whole(json.RawMessage(`{}`)), nil
 	}
-	if err := to.target.server.Subscribe(ctx, s.client(to.target), to.own); err != nil {
+	if err := to.target.told(ctx, s.id, func(ctx context.Context) error { return to.target.server.Subscribe(ctx, s.client(to.target), to.own) }); err != nil {
 		s.mu.Lock()
 		delete(s.subs, uri)
 		s.mu.Unlock()
 		return answer{}, wireError(to.target.name, err)
 	}
 	return whole(json.RawMessage(`{}`)), nil
+}
+
+// told tells a downstream something that does no harm twice, under its policies.
+func (tg *target) told(ctx context.Context, session string, tell func(context.Context) error) error {
+	_, err := resilience.Do(ctx, tg.policy.guard, resilience.Call{Safety: idempotent, Session: session}, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, tell(ctx)
+	})
+	return err
 }
 
 // unsubscribe answers resources/unsubscribe. What nobody is subscribed to is left as it is.
@@ -59,7 +68,7 @@ func (g *Gateway) unsubscribe(ctx context.Context, r *request) (answer, error) {
 	delete(s.subs, uri)
 	s.mu.Unlock()
 	if there {
-		if err := to.target.server.Unsubscribe(ctx, s.client(to.target), to.own); err != nil {
+		if err := to.target.told(ctx, s.id, func(ctx context.Context) error { return to.target.server.Unsubscribe(ctx, s.client(to.target), to.own) }); err != nil {
 			return answer{}, wireError(to.target.name, err)
 		}
 	}
@@ -167,7 +176,7 @@ func (g *Gateway) setLevel(ctx context.Context, r *request) (answer, error) {
 	r.sess.level = level
 	r.sess.mu.Unlock()
 	for _, tg := range r.table.targets {
-		err := tg.server.SetLevel(ctx, r.sess.client(tg), level)
+		err := tg.told(ctx, r.sess.id, func(ctx context.Context) error { return tg.server.SetLevel(ctx, r.sess.client(tg), level) })
 		if j := r.joint(g, tg); j != nil {
 			err = errors.Join(err, j.want(ctx, level))
 		}

@@ -90,7 +90,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, s spot) {
 		d.fault(s, "expected a value without a tag: a text that starts with \"!\" needs quotes")
 		return
 	}
-	if reflect.PointerTo(v.Type()).Implements(textType) {
+	if reflect.PointerTo(v.Type()).Implements(textType) && (v.Kind() != reflect.Slice || n.Kind == yaml.ScalarNode) {
 		d.scalar(n, v, s)
 		return
 	}

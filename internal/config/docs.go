@@ -105,6 +105,8 @@ func kindOf(f field) string {
 		return "duration"
 	case f.bytes:
 		return "size"
+	case f.typ.Kind() == reflect.Slice && reflect.PointerTo(f.typ).Implements(textType):
+		return "list of sections, or " + strings.Join(f.enum, ", ")
 	case reflect.PointerTo(f.typ).Implements(textType):
 		return "number, true or false"
 	}

@@ -100,6 +100,10 @@ func property(f field) object {
 	elem := func() object {
 		return property(field{enum: f.enum, bytes: f.bytes, typ: f.typ.Elem()})
 	}
+	if f.typ.Kind() == reflect.Slice && reflect.PointerTo(f.typ).Implements(textType) { // a list, or the name of one
+		list := object{{"type", "array"}, {"items", elem()}}
+		return append(o, or(object{{"enum", append(slices.Clone(f.enum), "false")}}, object{{"const", false}}, text(refForm), list)...)
+	}
 	if reflect.PointerTo(f.typ).Implements(textType) {
 		return append(o, member{"type", []string{"string", "number", "boolean"}})
 	}
@@ -171,6 +175,9 @@ var shared = func() map[reflect.Type]string {
 func defaultOf(f field) any {
 	switch f.typ.Kind() {
 	case reflect.Slice:
+		if reflect.PointerTo(f.typ).Implements(textType) {
+			return f.def
+		}
 		return strings.Split(f.def, ", ")
 	case reflect.Bool:
 		return f.def == "true"
