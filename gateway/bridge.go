@@ -23,7 +23,7 @@ func asking(raw json.RawMessage) bool {
 
 // fulfil answers what a modern server asks in its result by asking a client of an older revision, which expects requests in the middle of
 // its call, and sends the call again with the answers, round after round. Every other result is returned as it is.
-func (g *Gateway) fulfil(ctx context.Context, r *request, to *route, params wire.Object, res downstream.Result) (downstream.Result, error) {
+func (g *Gateway) fulfil(ctx context.Context, r *request, to *route, params *wire.Object, res downstream.Result) (downstream.Result, error) {
 	limit := g.settings.Load().Gateway.Limits.InputRounds
 	for round := 0; asking(res.Raw); round++ {
 		if round == limit {
@@ -34,7 +34,8 @@ func (g *Gateway) fulfil(ctx context.Context, r *request, to *route, params wire
 			return res, err
 		}
 		edits := []wire.Member{{Key: "inputResponses", Value: answers}, {Key: "requestState", Value: wire.Get(res.Raw, "requestState")}}
-		if res, err = g.send(ctx, r, to, r.stream, params.Edit(edits...)); err != nil {
+		next := params.Edit(edits...)
+		if res, err = g.send(ctx, r, to, r.stream, &next); err != nil {
 			return res, err
 		}
 	}
@@ -169,6 +170,9 @@ func (g *Gateway) await(ctx context.Context, r *request, to *route, params *wire
 	res, asks, err := p.wait(ctx, func() string { return bound(r, to, params) })
 	if asks != nil {
 		return whole(asks), nil
+	}
+	if err == nil {
+		r.answeredBy = p.sent.answeredBy // the call has ended
 	}
 	return g.conclude(r, to, params, p.rounds, res, err)
 }

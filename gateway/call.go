@@ -155,29 +155,29 @@ func (g *Gateway) forward(ctx context.Context, r *request, to route, params wire
 	}
 	if has := r.kinds() & to.target.allowed(); r.mayPark(to.target, has) {
 		own := r.alone()
-		p := g.park(ctx, r, to.target, has, rounds, func(ctx context.Context, s downstream.Stream) (downstream.Result, error) {
-			return g.send(ctx, own, &to, s, params)
+		p := g.park(ctx, r, own, to.target, has, rounds, func(ctx context.Context, s downstream.Stream) (downstream.Result, error) {
+			return g.send(ctx, own, &to, s, &params)
 		})
 		return g.await(ctx, r, &to, &params, p)
 	}
-	res, err := g.send(ctx, r, &to, r.stream, params)
+	res, err := g.send(ctx, r, &to, r.stream, &params)
 	if err == nil && res.Modern && bytes.Contains(res.Raw, markInput) {
 		if r.modern {
 			res, err = g.relay(r, &to, &params, rounds, res)
 		} else {
-			res, err = g.fulfil(ctx, r, &to, params, res)
+			res, err = g.fulfil(ctx, r, &to, &params, res)
 		}
 	}
 	return g.conclude(r, &to, &params, rounds, res, err)
 }
 
 // send makes the call.
-func (g *Gateway) send(ctx context.Context, r *request, to *route, s downstream.Stream, params wire.Object) (downstream.Result, error) {
+func (g *Gateway) send(ctx context.Context, r *request, to *route, s downstream.Stream, params *wire.Object) (downstream.Result, error) {
 	if params = withoutTask(r, to.target, params); r.modern && to.target.server.Catalog().Modern() {
 		params = g.declared(r, to.target, params)
 	}
 	c := &downstream.Call{
-		Method: r.method, Params: params.Raw, Body: &params, Target: mirrored(r.method, to.own), Header: r.header, Modern: r.modern, Stream: s, Trace: r.trace,
+		Method: r.method, Params: params.Raw, Body: params, Target: mirrored(r.method, to.own), Header: r.header, Modern: r.modern, Stream: s, Trace: r.trace,
 	}
 	switch j := r.joint(g, to.target); {
 	case j == nil:

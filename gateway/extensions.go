@@ -55,7 +55,7 @@ func (p extensionPolicy) filter(capabilities json.RawMessage) json.RawMessage {
 
 // declared returns the params with which a modern server gets a modern client's request: without the capabilities that it must not know
 // of. Usually that is what the client sent.
-func (g *Gateway) declared(r *request, tg *target, params wire.Object) wire.Object {
+func (g *Gateway) declared(r *request, tg *target, params *wire.Object) *wire.Object {
 	meta := params.Get("_meta")
 	caps := wire.Get(meta, metaClientCapabilities)
 	now := extensionPolicy{g.settings.Load().Gateway.PassthroughExtensions, r.table.single != nil}.filter(caps)
@@ -65,7 +65,8 @@ func (g *Gateway) declared(r *request, tg *target, params wire.Object) wire.Obje
 	if len(now) == len(caps) && bytes.Equal(now, caps) {
 		return params
 	}
-	return params.Edit(wire.Member{Key: "_meta", Value: wire.Set(meta, metaClientCapabilities, now)})
+	less := params.Edit(wire.Member{Key: "_meta", Value: wire.Set(meta, metaClientCapabilities, now)})
+	return &less
 }
 
 // withheld reports whether a server misses a capability that is not for the client to declare: the client's revision has no such error, or

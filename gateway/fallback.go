@@ -219,7 +219,7 @@ func (r *rescue) ask(ctx context.Context, name, tool string, f *failure) (downst
 	header := req.header
 	req.header = mirrorArguments(to.marks, params.Get("arguments"))
 	req.rescued++
-	res, err := r.g.send(ctx, req, &to, stream, params)
+	res, err := r.g.send(ctx, req, &to, stream, &params)
 	req.rescued--
 	req.header = header
 	if err != nil {

@@ -22,8 +22,9 @@ import (
 type parked struct {
 	g      *Gateway
 	tg     *target
-	owner  string // principal
-	id     string // names the call in requestState, and nowhere else
+	owner  string   // principal
+	sent   *request // stands for the first request in the call
+	id     string   // names the call in requestState, and nowhere else
 	cancel context.CancelCauseFunc
 	news   chan struct{} // has one element when the server has asked something since the client was last looked at
 	done   chan struct{} // closed when the call has ended, with:
@@ -76,9 +77,9 @@ func (r *request) alone() *request {
 }
 
 // park begins a call for a client that may have to go away in the middle of it.
-func (g *Gateway) park(ctx context.Context, r *request, tg *target, has questions, rounds int, call func(context.Context, downstream.Stream) (downstream.Result, error)) *parked {
+func (g *Gateway) park(ctx context.Context, r, sent *request, tg *target, has questions, rounds int, call func(context.Context, downstream.Stream) (downstream.Result, error)) *parked {
 	p := &parked{
-		g: g, tg: tg, owner: r.principal, id: rand.Text(), has: has, rounds: rounds, at: r, table: r.table,
+		g: g, tg: tg, sent: sent, owner: r.principal, id: rand.Text(), has: has, rounds: rounds, at: r, table: r.table,
 		news: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	ctx, p.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
