@@ -60,6 +60,32 @@ func (c *plainConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// pieces are buffers for the bodies of requests.
+var pieces = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// ReadFrom implements io.ReaderFrom, which bufio.Writer uses for what its small buffer does not hold: a body of 100 KB takes two system
+// calls instead of twenty-five.
+func (c *plainConn) ReadFrom(r io.Reader) (total int64, err error) {
+	piece := pieces.Get().(*[]byte)
+	defer pieces.Put(piece)
+	for {
+		n, err := io.ReadFull(r, *piece)
+		if n > 0 {
+			written, err := c.Write((*piece)[:n])
+			total += int64(written)
+			if err != nil {
+				return total, err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return total, nil
+		case err != nil:
+			return total, err
+		}
+	}
+}
+
 // roundTrip sends a request and returns the answer. With an error, sent says whether something of the request may have left. When ctx
 // ends, reading and writing fail at once.
 func (t *plainTransport) roundTrip(ctx context.Context, req *http.Request) (resp *http.Response, sent bool, err error) {

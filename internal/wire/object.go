@@ -109,28 +109,22 @@ func CheckKeys(obj []byte, known ...string) error {
 // skipString returns the offset after the string that starts at b[i], or more than len(b) if it does not end.
 func skipString(b []byte, i int) int {
 	i++
-words:
+	escaped := uint(0) // 1 if b[i-1] is a backslash that counts
 	for i+8 <= len(b) {
 		w := binary.LittleEndian.Uint64(b[i:])
 		quote, slash := w^(ones*'"'), w^(ones*'\\')
-		if ((quote-ones)|(slash-ones))&^w&highs == 0 {
+		if ((quote-ones)|(slash-ones))&^w&highs == 0 && escaped == 0 {
 			i += 8
 			continue
 		}
-		marks := zeros(quote) | zeros(slash)
-		for marks != 0 {
-			at := i + bits.TrailingZeros64(marks)/8
-			if b[at] == '"' {
-				return at + 1
-			}
-			if at+1 == i+8 {
-				i = at + 2
-				continue words
-			}
-			marks &^= 0xffff << (8 * (at - i)) // this byte and the escaped one
+		marks := uint(escapes[escaped<<8|squeeze(zeros(slash))])
+		if end := squeeze(zeros(quote)) &^ marks; end != 0 {
+			return i + bits.TrailingZeros(end) + 1
 		}
+		escaped = marks >> 8
 		i += 8
 	}
+	i += int(escaped) //nolint:gosec // 0 or 1
 	for i < len(b) {
 		switch b[i] {
 		case '"':

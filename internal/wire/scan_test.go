@@ -21,5 +21,8 @@ func TestStringsOfEveryShape(t *testing.T) {
 		if got != want {
 			t.Fatalf("%q: got %v, want %v", b, got, want)
 		}
+		if n := skipString(append(b, `"\ and more`...), 0); want && n != len(b) {
+			t.Fatalf("%q: skipped %d of %d bytes", b, n, len(b))
+		}
 	}
 }
