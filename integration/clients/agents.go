@@ -17,7 +17,6 @@ type agent struct {
 	health   [][]string // commands that connect without a model; nil: see connect
 	healthy  []string   // what the last of them prints
 	talk     []string   // arguments of one conversation
-	snippet  string     // how to point it at the gateway
 }
 
 const claudeVersion = "2.1.329"

@@ -32,7 +32,7 @@ func (r *runner) minute(ctx context.Context) (string, error) {
 	start := time.Now()
 	var commands []string
 	run := func(program string, args ...string) (string, error) {
-		commands = append(commands, "`"+filepath.Base(program)+" "+strings.Join(args, " ")+"`")
+		commands = append(commands, "`mcpgw "+strings.Join(args, " ")+"`")
 		return r.finish(ctx, p, program, args)
 	}
 	if _, err := run(r.gateway, "init", "--yes"); err != nil {
