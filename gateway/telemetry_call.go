@@ -60,7 +60,7 @@ type passage struct {
 	tries  atomic.Int32 // attempts
 	failed atomic.Bool  // the result says isError
 	waited time.Duration
-	caller context.Context //nolint:containedctx // of the call, as long as this lives
+	caller context.Context // of the call, as long as this lives
 }
 
 // enter notes the beginning of a call.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,61 +14,71 @@ import (
 	"github.com/mcpgw/mcpgw/telemetry"
 )
 
+// frozen is a map that is read without a lock: with several processors the lock of a map that every call reads costs more than the reading.
+// Who adds to it copies it.
+type frozen[K comparable, V any] struct {
+	m  atomic.Pointer[map[K]V]
+	mu sync.Mutex // held by who adds
+}
+
+func (f *frozen[K, V]) all() map[K]V {
+	if m := f.m.Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
+// add returns the value of a key, which make makes if there is none. ok is false if there is no room for it.
+func (f *frozen[K, V]) add(key K, most int, make func() V) (v V, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.all()
+	if v, ok = was[key]; ok || len(was) >= most {
+		return v, ok
+	}
+	m := maps.Clone(was)
+	if m == nil {
+		m = map[K]V{}
+	}
+	v = make()
+	m[key] = v
+	f.m.Store(&m)
+	return v, true
+}
+
 // bounded is a set of names that takes only so many: the values of an attribute that somebody else chooses.
 type bounded struct {
 	most  int
-	mu    sync.RWMutex // guards known
-	known map[string]string
+	known frozen[string, string]
 }
 
-func newBounded(most int) *bounded { return &bounded{most: most, known: map[string]string{}} }
+func newBounded(most int) *bounded { return &bounded{most: most} }
 
 // of returns s, or what stands for all that there is no room for.
 func (b *bounded) of(s string) string {
-	b.mu.RLock()
-	v, ok := b.known[s]
-	full := len(b.known) >= b.most
-	b.mu.RUnlock()
-	switch {
-	case ok:
+	known := b.known.all()
+	if v, ok := known[s]; ok {
 		return v
-	case full || s == "":
+	}
+	if s == "" || len(known) >= b.most {
 		return telemetry.OtherValue
 	}
 	s = strings.Clone(s) // it may be part of a message
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.known) >= b.most {
-		return telemetry.OtherValue
+	if v, ok := b.known.add(s, b.most, func() string { return s }); ok {
+		return v
 	}
-	b.known[s] = s
-	return s
+	return telemetry.OtherValue
 }
 
 // byName keeps one value for each name.
-type byName[V any] struct {
-	mu sync.RWMutex // guards m
-	m  map[string]V
-}
+type byName[V any] struct{ frozen[string, V] }
 
 // get returns the value of a name, which make makes if there is none.
 func (b *byName[V]) get(name string, make func() V) V {
-	b.mu.RLock()
-	v, ok := b.m[name]
-	b.mu.RUnlock()
-	if ok {
+	if v, ok := b.all()[name]; ok {
 		return v
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if v, ok := b.m[name]; ok {
-		return v
-	}
-	if b.m == nil {
-		b.m = map[string]V{}
-	}
-	v = make()
-	b.m[name] = v
+	v, _ := b.add(name, math.MaxInt, make)
 	return v
 }
 
@@ -104,41 +116,24 @@ type labels interface {
 }
 
 // seriesOf keeps what belongs to series by what tells these apart.
-type seriesOf[K labels, V any] struct {
-	mu sync.RWMutex // guards m
-	m  map[K]*V
-}
+type seriesOf[K labels, V any] struct{ frozen[K, *V] }
 
 // maxSeries bounds what is kept; series beyond it still work.
-const maxSeries = 20000
+const maxSeries = 5000
 
 func (s *seriesOf[K, V]) get(key K, make func([]attribute.KeyValue) *V) *V {
-	s.mu.RLock()
-	v := s.m[key]
-	s.mu.RUnlock()
-	if v != nil {
+	if v := s.all()[key]; v != nil {
 		return v
 	}
-	v = make(key.attributes())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if was := s.m[key]; was != nil {
-		return was
+	if v, ok := s.add(key, maxSeries, func() *V { return make(key.attributes()) }); ok {
+		return v
 	}
-	if s.m == nil {
-		s.m = map[K]*V{}
-	}
-	if len(s.m) < maxSeries {
-		s.m[key] = v
-	}
-	return v
+	return make(key.attributes())
 }
 
 // each calls f for every series that there is.
 func (s *seriesOf[K, V]) each(f func(K, *V)) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for k, v := range s.m {
+	for k, v := range s.all() {
 		f(k, v)
 	}
 }

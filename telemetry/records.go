@@ -50,7 +50,7 @@ const secretNames = `pass(word|wd|phrase)?$|^pwd$|secret|token|api_?-?key|privat
 
 func newAudit(c *AuditLogConfig, log *slog.Logger) (*Audit, error) {
 	if !c.Enabled {
-		return nil, nil //nolint:nilnil // no audit log is no error
+		return nil, nil
 	}
 	re, err := regexp.Compile("(?i)" + strings.Join(append([]string{secretNames}, c.Redact...), "|"))
 	if err != nil {
@@ -58,7 +58,7 @@ func newAudit(c *AuditLogConfig, log *slog.Logger) (*Audit, error) {
 	}
 	a := &Audit{log: log, arguments: c.Arguments, secret: re}
 	if c.Path != "" {
-		f, err := os.OpenFile(c.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		f, err := os.OpenFile(c.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // the file is the one that the user names
 		if err != nil {
 			return nil, fmt.Errorf("telemetry.audit_log.path: %w", err)
 		}
