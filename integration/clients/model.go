@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -50,7 +49,10 @@ type said struct {
 type offer struct{ namespace, name string }
 
 func (o offer) String() string {
-	return cmp.Or(o.namespace+strings.Repeat(".", min(1, len(o.namespace)))) + o.name
+	if o.namespace == "" {
+		return o.name
+	}
+	return o.namespace + "." + o.name
 }
 
 // ServeHTTP implements http.Handler.

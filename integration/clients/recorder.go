@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -21,8 +21,6 @@ type recorder struct {
 
 	mu       sync.Mutex // guards what follows
 	revision string     // the newest that the client used
-	client   string     // what it calls itself
-	methods  []string   // each once, in the order of the first use
 	token    bool       // a call carried a progress token
 	ending   []string   // how the client gave up a call, in order: a notification, the stream closed, the session deleted
 }
@@ -39,7 +37,7 @@ func newRecorder(target string) (*recorder, error) {
 			p.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host})
 			p.Out.Host = to.Host
 		},
-		ErrorLog:     log.New(io.Discard, "", 0), // clients that go away are what is looked for
+		ErrorLog:     slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // clients that go away are what is looked for
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	return r, nil
@@ -86,15 +84,12 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // note reads one message and reports whether it is a tool call.
 func (r *recorder) note(revision string, body []byte) (call bool) {
-	type info struct{ Name, Version string }
 	var m struct {
 		Method string
 		Params struct {
 			ProtocolVersion string
-			ClientInfo      info
 			Meta            struct {
-				Token  json.RawMessage `json:"progressToken"`
-				Client info            `json:"io.modelcontextprotocol/clientInfo"`
+				Token json.RawMessage `json:"progressToken"`
 			} `json:"_meta"`
 		}
 	}
@@ -103,15 +98,7 @@ func (r *recorder) note(revision string, body []byte) (call bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !slices.Contains(r.methods, m.Method) && m.Method != "" {
-		r.methods = append(r.methods, m.Method)
-	}
 	r.revision = max(r.revision, revision, m.Params.ProtocolVersion)
-	for _, i := range []info{m.Params.ClientInfo, m.Params.Meta.Client} {
-		if i.Name != "" {
-			r.client = i.Name + " " + i.Version
-		}
-	}
 	switch m.Method {
 	case "tools/call":
 		r.token = r.token || m.Params.Meta.Token != nil

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -91,7 +91,7 @@ func onlyLegacy(target string) (*httptest.Server, error) {
 	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1,
 		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.URL, r.Out.Host = to, to.Host },
-		ErrorLog:      log.New(io.Discard, "", 0), // a client that goes away is no news
+		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // a client that goes away is no news
 	}
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
