@@ -115,9 +115,10 @@ func (g *Gateway) relay(r *request, to *route, params *wire.Object, rounds int, 
 }
 
 // resume returns the params with which a server gets a request again whose client has come back.
-func (s *state) resume(params *wire.Object) (wire.Object, error) {
+func (s *state) resume(params *wire.Object) (*wire.Object, error) {
 	if s.kind == ofServer {
-		return params.Edit(wire.Member{Key: "requestState", Value: s.inner}), nil
+		next := params.Edit(wire.Member{Key: "requestState", Value: s.inner})
+		return &next, nil
 	}
 	answers := params.Get("inputResponses")
 	var err error
@@ -132,7 +133,8 @@ func (s *state) resume(params *wire.Object) (wire.Object, error) {
 	if err == nil && seen == 0 {
 		err = wire.Errorf(wire.CodeInvalidParams, "inputResponses is missing: say for each of inputRequests what the user decided")
 	}
-	return params.Edit(wire.Member{Key: "requestState"}, wire.Member{Key: "inputResponses"}), err
+	next := params.Edit(wire.Member{Key: "requestState"}, wire.Member{Key: "inputResponses"})
+	return &next, err
 }
 
 // visit tells a modern client which pages an older server wants visited before it takes the call (error -32042 of revision 2025-11-25): in

@@ -39,9 +39,10 @@ func (g *Gateway) callTool(ctx context.Context, r *request) (answer, error) {
 			return answer{}, no
 		}
 	}
-	params := r.params
+	params := &r.params
 	if to.own != name {
-		params = params.Edit(wire.Member{Key: "name", Value: wire.Quote(to.own)})
+		renamed := params.Edit(wire.Member{Key: "name", Value: wire.Quote(to.own)})
+		params = &renamed
 	}
 	a, err := g.forward(ctx, r, to, params)
 	if err == nil {
@@ -67,9 +68,10 @@ func (g *Gateway) getPrompt(ctx context.Context, r *request) (answer, error) {
 		}
 		to = route{target: r.table.single, own: name, safe: readOnly}
 	}
-	params := r.params
+	params := &r.params
 	if to.own != name {
-		params = params.Edit(wire.Member{Key: "name", Value: wire.Quote(to.own)})
+		renamed := params.Edit(wire.Member{Key: "name", Value: wire.Quote(to.own)})
+		params = &renamed
 	}
 	return g.forward(ctx, r, to, params)
 }
@@ -83,9 +85,10 @@ func (g *Gateway) readResource(ctx context.Context, r *request) (answer, error) 
 	if err != nil {
 		return answer{}, err
 	}
-	params := r.params
+	params := &r.params
 	if to.own != uri {
-		params = params.Edit(wire.Member{Key: "uri", Value: wire.Quote(to.own)})
+		renamed := params.Edit(wire.Member{Key: "uri", Value: wire.Quote(to.own)})
+		params = &renamed
 	}
 	return g.forward(ctx, r, to, params)
 }
@@ -123,21 +126,22 @@ func (g *Gateway) complete(ctx context.Context, r *request) (answer, error) {
 		if r.table.single == nil {
 			return answer{}, errInvalid("completion/complete: ref.type must be \"ref/prompt\" or \"ref/resource\"")
 		}
-		return g.forward(ctx, r, route{target: r.table.single, safe: readOnly}, r.params)
+		return g.forward(ctx, r, route{target: r.table.single, safe: readOnly}, &r.params)
 	}
-	params := r.params
+	params := &r.params
 	if own, _ := wire.GetString(ref, key); own != to.own {
-		params = params.Edit(wire.Member{Key: "ref", Value: wire.Set(ref, key, wire.Quote(to.own))})
+		renamed := params.Edit(wire.Member{Key: "ref", Value: wire.Set(ref, key, wire.Quote(to.own))})
+		params = &renamed
 	}
 	return g.forward(ctx, r, to, params)
 }
 
 // forward sends a request to the downstream that owns it and brings the answer into the client's terms.
-func (g *Gateway) forward(ctx context.Context, r *request, to route, params wire.Object) (answer, error) {
+func (g *Gateway) forward(ctx context.Context, r *request, to route, params *wire.Object) (answer, error) {
 	r.seen.target, r.seen.key, r.seen.safe = to.target, to.key, to.safe
 	rounds := 0
 	if r.modern && params.Get("requestState") != nil && asksForInput(r.method) {
-		back, err := g.openState(params.Get("requestState"), bound(r, &to, &params))
+		back, err := g.openState(params.Get("requestState"), bound(r, &to, params))
 		if err != nil {
 			return answer{}, err
 		}
@@ -146,29 +150,29 @@ func (g *Gateway) forward(ctx context.Context, r *request, to route, params wire
 			if err != nil {
 				return answer{}, err
 			}
-			return g.await(ctx, r, &to, &params, p)
+			return g.await(ctx, r, &to, params, p)
 		}
-		if params, err = back.resume(&params); err != nil {
+		if params, err = back.resume(params); err != nil {
 			return answer{}, err
 		}
 		rounds = back.round
 	}
 	if has := r.kinds() & to.target.allowed(); r.mayPark(to.target, has) {
-		own := r.alone()
+		own, now := r.alone(), params
 		p := g.park(ctx, r, own, to.target, has, rounds, func(ctx context.Context, s downstream.Stream) (downstream.Result, error) {
-			return g.send(ctx, own, &to, s, &params)
+			return g.send(ctx, own, &to, s, now)
 		})
-		return g.await(ctx, r, &to, &params, p)
+		return g.await(ctx, r, &to, params, p)
 	}
-	res, err := g.send(ctx, r, &to, r.stream, &params)
+	res, err := g.send(ctx, r, &to, r.stream, params)
 	if err == nil && res.Modern && bytes.Contains(res.Raw, markInput) {
 		if r.modern {
-			res, err = g.relay(r, &to, &params, rounds, res)
+			res, err = g.relay(r, &to, params, rounds, res)
 		} else {
-			res, err = g.fulfil(ctx, r, &to, &params, res)
+			res, err = g.fulfil(ctx, r, &to, params, res)
 		}
 	}
-	return g.conclude(r, &to, &params, rounds, res, err)
+	return g.conclude(r, &to, params, rounds, res, err)
 }
 
 // send makes the call.

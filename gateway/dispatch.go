@@ -78,7 +78,7 @@ func (g *Gateway) dispatch(ctx context.Context, r *request) (answer, error) {
 			return g.task(ctx, r)
 		}
 		if r.table.single != nil && r.modern == r.table.single.server.Catalog().Modern() {
-			return g.forward(ctx, r, route{target: r.table.single, safe: safetyOfMethod(r.method)}, r.params)
+			return g.forward(ctx, r, route{target: r.table.single, safe: safetyOfMethod(r.method)}, &r.params)
 		}
 	}
 	return answer{}, wire.Errorf(wire.CodeMethodNotFound, "method not found: %s", r.method)

@@ -42,7 +42,7 @@ func (g *Gateway) task(ctx context.Context, r *request) (answer, error) {
 		if tg == nil || tg.server.Catalog().Modern() {
 			return answer{}, wire.Errorf(wire.CodeMethodNotFound, "method not found: %s (a server's tasks are listed on /servers/NAME/mcp)", r.method)
 		}
-		return g.forward(ctx, r, route{target: tg, safe: readOnly}, r.params)
+		return g.forward(ctx, r, route{target: tg, safe: readOnly}, &r.params)
 	}
 	sealed, ok := r.params.GetString("taskId")
 	if !ok {
@@ -53,7 +53,8 @@ func (g *Gateway) task(ctx context.Context, r *request) (answer, error) {
 	if !ok || tg == nil || tg.server.Catalog().Modern() != r.modern {
 		return answer{}, errInvalid("%s: unknown task", r.method)
 	}
-	return g.forward(ctx, r, route{target: tg, own: own, safe: safetyOfMethod(r.method)}, r.params.Edit(wire.Member{Key: "taskId", Value: wire.Quote(own)}))
+	params := r.params.Edit(wire.Member{Key: "taskId", Value: wire.Quote(own)})
+	return g.forward(ctx, r, route{target: tg, own: own, safe: safetyOfMethod(r.method)}, &params)
 }
 
 func taskPurpose(principal string) string { return "task\x00" + principal }
