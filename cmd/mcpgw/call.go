@@ -149,7 +149,7 @@ func (a *app) heard(p *progress, name string, m message) {
 	switch m.Method {
 	case "notifications/progress":
 		text := "calling " + name
-		if n.Progress != nil && *n.Progress > 0 {
+		if n.Progress != nil && (*n.Progress >= 0.001 || n.Total != nil) { // the gateway's own signs of life count by less
 			text += ": " + strconv.FormatFloat(*n.Progress, 'g', 6, 64)
 			if n.Total != nil {
 				text += " of " + strconv.FormatFloat(*n.Total, 'g', 6, 64)

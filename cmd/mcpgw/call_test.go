@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,4 +148,54 @@ func TestArgumentOf(t *testing.T) {
 			t.Errorf("%s: expected an error, got %v", pair, v)
 		}
 	}
+}
+
+// TestProgressIsShown tells what takes longer than a second, on the error stream, and what the server says meanwhile.
+func TestProgressIsShown(t *testing.T) {
+	var errs lockedBuffer
+	a := &app{stderr: &errs}
+	p := a.working("calling x")
+	a.heard(p, "x", message{Method: "notifications/progress", Params: json.RawMessage(`{"progress": 0.000000001, "message": "still waiting"}`)})
+	a.heard(p, "x", message{Method: "notifications/progress", Params: json.RawMessage(`{"progress": 3, "total": 10, "message": "copying"}`)})
+	a.heard(p, "x", message{Method: "notifications/message", Params: json.RawMessage(`{"level": "warning", "data": "disk is slow"}`)})
+	late := time.NewTimer(20 * time.Second)
+	defer late.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !strings.Contains(errs.text(), "calling x: 3 of 10: copying, 1s\n") {
+		select {
+		case <-tick.C:
+		case <-late.C:
+			t.Fatalf("nothing is told:\n%s", errs.text())
+		}
+	}
+	p.done()
+	for _, want := range []string{"mcpgw: calling x: still waiting\n", "mcpgw: calling x: 3 of 10: copying\n", "warning: disk is slow\n"} {
+		if !strings.Contains(errs.text(), want) {
+			t.Errorf("lacks %q:\n%s", want, errs.text())
+		}
+	}
+	quick := &app{stderr: new(lockedBuffer)}
+	quick.working("calling y").done()
+	if got := quick.stderr.(*lockedBuffer).text(); got != "" {
+		t.Errorf("got %q for what took no time", got)
+	}
+}
+
+// lockedBuffer may be written to and read at the same time.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

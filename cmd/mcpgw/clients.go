@@ -108,6 +108,9 @@ func (a *app) clients(n *pointing, names []string) error {
 			return err
 		}
 	}
+	if strings.HasPrefix(g.Command[0], os.TempDir()) && (len(names) == 0 || slices.Contains(names, "claude-desktop")) {
+		a.say("mcpgw was started from the temporary folder %s, as go run does: install it first, so that Claude Desktop finds it later too.", filepath.Dir(g.Command[0]))
+	}
 	if n.write && g.TokenEnv != "" && os.Getenv(g.TokenEnv) == "" {
 		a.say("The gateway wants a token: set %s to one of gateway.tokens where the client runs.", g.TokenEnv)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ func (a *app) draft(create bool) (*draft, error) {
 		return &draft{path: "gateway.yaml", data: []byte(fileHead)}, nil
 	}
 	if err != nil {
-		return nil, &exitError{exitConfig, fmt.Errorf("%w; mcpgw init writes one", err)}
+		return nil, err
 	}
 	data, err := os.ReadFile(path) //nolint:gosec // the file is the one that the user names
 	if errors.Is(err, fs.ErrNotExist) && create {
@@ -41,7 +42,7 @@ func (a *app) draft(create bool) (*draft, error) {
 	return &draft{path: path, was: data, data: data}, nil
 }
 
-// add puts an entry into the draft, if the file is valid with it.
+// add puts an entry into the draft, if the file is valid with it. It returns the variables of the entry that are not set here.
 func (d *draft) add(e config.Entry) (unset []string, err error) {
 	data, err := config.Add(d.data, e)
 	if err != nil {
@@ -51,7 +52,8 @@ func (d *draft) add(e config.Entry) (unset []string, err error) {
 		return nil, d.invalid(err)
 	}
 	d.data = data
-	return unset, nil
+	text := e.String()
+	return slices.DeleteFunc(unset, func(name string) bool { return !strings.Contains(text, "${"+name) }), nil
 }
 
 // invalid tells apart what was wrong before from what the edit would make wrong.

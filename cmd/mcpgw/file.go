@@ -31,7 +31,7 @@ func (a *app) find() (string, error) {
 			places[i] = abs
 		}
 	}
-	return "", &exitError{exitConfig, fmt.Errorf("no configuration file. Looked for:\n  %s\nWrite one of them, or name another one with --config", strings.Join(places, "\n  "))}
+	return "", &exitError{exitConfig, fmt.Errorf("no configuration file. Looked for:\n  %s\nmcpgw init writes one; --config names another one", strings.Join(places, "\n  "))}
 }
 
 // load finds and reads the configuration. It returns the path even if the file is not valid, and the content it was read from.
