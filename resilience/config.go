@@ -54,7 +54,7 @@ type RetryConfig struct {
 // BudgetConfig bounds repetitions by tokens: calls earn them, repetitions and hedges spend them.
 type BudgetConfig struct {
 	Ratio        float64 `yaml:"ratio" default:"0.2" doc:"Repetitions earned by each call."`
-	MinPerSecond float64 `yaml:"min_per_second" default:"1" doc:"Repetitions earned by each second, so that rare callers may repeat too."`
+	MinPerSecond float64 `yaml:"min_per_second" default:"1" doc:"Least repetitions earned in a second, where calls earn fewer, so that rare callers may repeat too."`
 	Burst        float64 `yaml:"burst" default:"10" doc:"Most repetitions that can be saved up."`
 }
 

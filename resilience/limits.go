@@ -156,6 +156,7 @@ func (r *rateLimit) pause(now time.Time, d time.Duration) {
 type budget struct {
 	cfg     BudgetConfig
 	tokens  float64
+	earned  float64 // by calls, and not yet set against what time earns
 	last    time.Time
 	refused uint64
 }
@@ -172,14 +173,23 @@ func (b *budget) reconfigure(cfg BudgetConfig, now time.Time) {
 
 func (b *budget) on() bool { return b.cfg != BudgetConfig{} }
 
+// refill adds what time earns: as much as is missing from what calls have earned, so that rare callers may repeat too and frequent ones
+// get no more than their share.
 func (b *budget) refill(now time.Time) {
 	if d := now.Sub(b.last); d > 0 {
-		b.tokens = min(b.cfg.Burst, b.tokens+d.Seconds()*b.cfg.MinPerSecond)
+		least := d.Seconds() * b.cfg.MinPerSecond
+		counted := min(b.earned, least)
+		b.earned -= counted
+		b.tokens = min(b.cfg.Burst, b.tokens+least-counted)
 		b.last = now
 	}
 }
 
-func (b *budget) deposit() { b.tokens = min(b.cfg.Burst, b.tokens+b.cfg.Ratio) }
+// deposit adds what a call earns. What is set against time is at most a second's worth: a burst of calls is soon forgotten.
+func (b *budget) deposit() {
+	b.tokens = min(b.cfg.Burst, b.tokens+b.cfg.Ratio)
+	b.earned = min(b.cfg.MinPerSecond, b.earned+b.cfg.Ratio)
+}
 
 func (b *budget) withdraw(now time.Time) bool {
 	b.refill(now)
