@@ -135,6 +135,8 @@ type Request struct {
 	Form   url.Values // a form body; nil for none
 	JSON   any        // a JSON body; nil for none
 	Header http.Header
+	// Status takes the status of the answer, where one came; nil for those who need not know.
+	Status *int
 	// Stream takes the body of a 2xx answer as it arrives instead of Do reading all of it.
 	Stream func(http.Header, io.Reader) error
 }
@@ -157,6 +159,9 @@ func (c *Client) Do(ctx context.Context, r Request, out any) (http.Header, error
 		return nil, c.broken(ctx, err, wrote.Load())
 	}
 	defer func() { _ = res.Body.Close() }()
+	if r.Status != nil {
+		*r.Status = res.StatusCode
+	}
 	if res.StatusCode/100 != 2 {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 		return res.Header, c.status(res, body)
