@@ -34,7 +34,7 @@ type moody struct {
 func newMoody(t *testing.T) *moody {
 	t.Helper()
 	m := &moody{Server: mcptest.NewServer(t, mcptest.Options{})}
-	m.inner = mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return m.Server.Server }, &mcp.StreamableHTTPOptions{Stateless: true})
+	m.inner = mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return m.Server.Server }, &mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true})
 	m.Endpoint = mcptest.Serve(t, func() http.Handler { return http.HandlerFunc(m.serve) })
 	return m
 }
