@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/mcpgw/mcpgw/integration/internal/harness"
 )
@@ -68,9 +69,9 @@ func (l *lines) answer(ctx context.Context, id int, other func(harness.Message))
 			switch {
 			case m.Method != "" && other != nil:
 				other(m)
-			case m.Method == "" && string(m.ID) == fmt.Sprint(id) && m.Error != nil:
+			case m.Method == "" && string(m.ID) == strconv.Itoa(id) && m.Error != nil:
 				return nil, fmt.Errorf("the answer is an error: %s", m.Error)
-			case m.Method == "" && string(m.ID) == fmt.Sprint(id):
+			case m.Method == "" && string(m.ID) == strconv.Itoa(id):
 				return m.Result, nil
 			}
 		case <-ctx.Done():

@@ -53,11 +53,13 @@ func (r *runner) settle(ctx context.Context, a agent, gateway, tool, args string
 		return nil, err
 	}
 	if p.wire, err = newRecorder(gateway); err != nil {
-		return nil, errors.Join(err, closed(stopModel))
+		stopModel()
+		return nil, err
 	}
 	wireURL, stopWire, err := listening(ctx, p.wire)
 	if err != nil {
-		return nil, errors.Join(err, closed(stopModel))
+		stopModel()
+		return nil, err
 	}
 	p.url = wireURL + "/mcp"
 	p.close = func() { stopModel(); stopWire() }
@@ -67,8 +69,6 @@ func (r *runner) settle(ctx context.Context, a agent, gateway, tool, args string
 	}
 	return p, nil
 }
-
-func closed(f func()) error { f(); return nil }
 
 // start starts the program with its arguments, in which HOME and GATEWAY are replaced.
 func (r *runner) start(ctx context.Context, p *place, program string, args []string) (*harness.Process, *output, error) {
@@ -101,23 +101,23 @@ func (r *runner) finish(ctx context.Context, p *place, program string, args []st
 }
 
 // talk has one conversation, in which the model calls one tool.
-func (r *runner) talk(ctx context.Context, a agent, program, gateway, tool, args string) (*place, string, error) {
+func (r *runner) talk(ctx context.Context, a agent, program, gateway, tool, args string) (*place, error) {
 	p, err := r.settle(ctx, a, gateway, tool, args)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	defer p.close()
 	out, err := r.finish(ctx, p, program, a.talk)
 	if err != nil {
-		return p, out, err
+		return p, err
 	}
 	if _, _, err := p.model.result(); err != nil {
-		return p, out, fmt.Errorf("%w; the agent printed:\n%.3000s", err, out)
+		return p, fmt.Errorf("%w; the agent printed:\n%.3000s", err, out)
 	}
 	if !strings.Contains(out, "FINAL") {
-		return p, out, fmt.Errorf("the agent did not show the last words of the model; it printed:\n%.3000s", out)
+		return p, fmt.Errorf("the agent did not show the last words of the model; it printed:\n%.3000s", out)
 	}
-	return p, out, nil
+	return p, nil
 }
 
 // interrupt starts a conversation, waits until the server works on the call, and interrupts the agent as Ctrl-C in a terminal does. It

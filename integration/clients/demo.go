@@ -11,8 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mcpgw/mcpgw/integration/internal/harness"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpgw/mcpgw/integration/internal/harness"
 )
 
 // demo is a server behind the gateway that tells what became of the calls to its tool hang.
@@ -134,7 +135,6 @@ type rig struct {
 	demo, old *demo
 	gw        *harness.Server
 	url       string
-	file      string // its gateway.yaml
 }
 
 const rigFile = `gateway: { listen: LISTEN }

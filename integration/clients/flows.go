@@ -91,11 +91,13 @@ func (r *runner) agent(ctx context.Context, rig *rig, a agent) {
 	r.report.version(a.name, a.version)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	long := fmt.Sprintf(`{"seconds":%d,"every":5}`, int(r.long.Seconds()))
-	for flow, call := range map[string][2]string{flowLong: {"demo__steps", long}, flowSilent: {"demo__silent", long[:strings.Index(long, ",")] + "}"}} {
+	for flow, call := range map[string][2]string{
+		flowLong:   {"demo__steps", fmt.Sprintf(`{"seconds":%d,"every":5}`, int(r.long.Seconds()))},
+		flowSilent: {"demo__silent", fmt.Sprintf(`{"seconds":%d}`, int(r.long.Seconds()))},
+	} {
 		wg.Go(func() {
 			r.flow(ctx, a.name, flow, r.long+longMore, func(ctx context.Context) (string, error) {
-				p, _, err := r.talk(ctx, a, program, rig.url, call[0], call[1])
+				p, err := r.talk(ctx, a, program, rig.url, call[0], call[1])
 				if err != nil {
 					return "", err
 				}
@@ -107,7 +109,7 @@ func (r *runner) agent(ctx context.Context, rig *rig, a agent) {
 	wg.Go(func() {
 		r.flow(ctx, a.name, flowConnect, shortFlow, func(ctx context.Context) (string, error) { return r.connect(ctx, rig, a, program) })
 		r.flow(ctx, a.name, flowCall, shortFlow, func(ctx context.Context) (string, error) {
-			p, _, err := r.talk(ctx, a, program, rig.url, "demo__hello", `{"name":"`+a.program+`"}`)
+			p, err := r.talk(ctx, a, program, rig.url, "demo__hello", `{"name":"`+a.program+`"}`)
 			if err != nil {
 				return "", err
 			}
@@ -120,7 +122,7 @@ func (r *runner) agent(ctx context.Context, rig *rig, a agent) {
 			return "ok, " + seconds(took), contains(text, "greetings, "+a.program+", from behind the gateway")
 		})
 		r.flow(ctx, a.name, flowOpen, shortFlow, func(ctx context.Context) (string, error) {
-			p, _, err := r.talk(ctx, a, program, rig.url, "broken__hello", `{"name":"x"}`)
+			p, err := r.talk(ctx, a, program, rig.url, "broken__hello", `{"name":"x"}`)
 			if err != nil {
 				return "", err
 			}
