@@ -13,6 +13,11 @@ var presetPolicies = map[string]func(*Policies){
 		p.patience(2*time.Minute, 3*time.Minute)
 		p.Bulkhead.MaxConcurrent = 4
 	},
+	// A query may run for 2 minutes where nothing else is set (query.timeout); whoever needs one that long sets this higher.
+	"prometheus": func(p *Policies) {
+		p.patience(30*time.Second, 50*time.Second)
+		p.Bulkhead.MaxConcurrent = 8
+	},
 }
 
 // ApplyPreset puts over p what the preset is about. It reports false if there is no such preset.

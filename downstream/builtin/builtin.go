@@ -17,6 +17,7 @@ import (
 	"github.com/mcpgw/mcpgw/downstream/builtin/lab"
 	"github.com/mcpgw/mcpgw/downstream/builtin/llm"
 	llmsim "github.com/mcpgw/mcpgw/downstream/builtin/llm/sim"
+	"github.com/mcpgw/mcpgw/downstream/builtin/prometheus"
 )
 
 // Config is what a built-in server may know.
@@ -37,8 +38,9 @@ type preset struct {
 
 // presets are the built-in servers.
 var presets = map[string]preset{
-	"host": {host: newHost},
-	"llm":  {system: llm.New, simulate: llmsim.New},
+	"host":       {host: newHost},
+	"llm":        {system: llm.New, simulate: llmsim.New},
+	"prometheus": {system: prometheus.New},
 }
 
 // Names returns the presets there are, sorted.

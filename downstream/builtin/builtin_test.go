@@ -14,7 +14,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"host", "llm"}, Names()); diff != "" {
+	if diff := cmp.Diff([]string{"host", "llm", "prometheus"}, Names()); diff != "" {
 		t.Error(diff)
 	}
 	for _, name := range Names() {
