@@ -203,7 +203,7 @@ func (r *replicas) note(e *replica, err error, call bool) {
 		e.calls++
 	}
 	switch {
-	case err == nil || !broken && answered(err):
+	case err == nil || !broken && isAnswer(err):
 		e.row, e.ejections = 0, 0
 		e.ejected = time.Time{}
 	case broken:
@@ -239,8 +239,8 @@ func brokenBy(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded)
 }
 
-// answered reports whether an error is the server's own answer.
-func answered(err error) bool {
+// isAnswer reports whether an error is the server's own answer.
+func isAnswer(err error) bool {
 	if _, ok := errors.AsType[*wire.Error](err); ok {
 		return true
 	}

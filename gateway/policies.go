@@ -36,7 +36,7 @@ func DefaultPolicies() Policies {
 // Classification says what the answers of a downstream mean, where the protocol leaves it open.
 type Classification struct {
 	TrustAnnotations  bool     `yaml:"trust_annotations" default:"false" doc:"Believe the hints of this server's tools (readOnlyHint, idempotentHint), so that such calls may be repeated after they were sent."`
-	ToolErrorPatterns Patterns `yaml:"tool_error_patterns" default:"off" enum:"off|pforge" doc:"Results with isError whose text means that the server, or what is behind it, does not work: a list of patterns, or pforge for those of the pforge guide (timeouts, refused connections, rate limits, unavailable services), or off. The result reaches the client unchanged."`
+	ToolErrorPatterns Patterns `yaml:"tool_error_patterns" enum:"off|pforge" doc:"Results with isError whose text means that the server, or what is behind it, does not work: a list of patterns, or pforge for those of the pforge guide (timeouts, refused connections, rate limits, unavailable services), or off. The result reaches the client unchanged."`
 	RPCFailureCodes   []int    `yaml:"rpc_failure_codes" doc:"JSON-RPC error codes that mean that the server does not work, such as -32000."`
 	FailureStatuses   []string `yaml:"failure_statuses" doc:"HTTP statuses, or ranges such as 595-599, that mean that the server does not work, besides 408 and 500, 502 to 504."`
 	PushbackStatuses  []string `yaml:"pushback_statuses" doc:"HTTP statuses by which the server says that it did not act and wants to be asked later, besides 429."`
