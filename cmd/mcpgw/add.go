@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ Built-in servers: ` + strings.Join(config.Presets(), ", ") + `. Their keys are t
 		Example: `  mcpgw add files -- npx -y @modelcontextprotocol/server-filesystem '${HOME}/shared'
   mcpgw add search https://mcp.example.net/mcp --header 'Authorization: Bearer ${SEARCH_TOKEN}'
   mcpgw add machine --preset host --set resilience.profile=critical`,
-		Args: func(cmd *cobra.Command, args []string) error { return n.check(cmd, args) },
+		Args: n.check,
 	}
 	f := cmd.Flags()
 	f.StringVar(&n.preset, "preset", "", "built-in server: "+strings.Join(config.Presets(), ", "))
@@ -59,21 +60,21 @@ func (n *addition) check(cmd *cobra.Command, args []string) error {
 	dash := cmd.ArgsLenAtDash()
 	switch {
 	case len(args) == 0 || dash == 0:
-		return fmt.Errorf("expected a name for the server")
+		return errors.New("expected a name for the server")
 	case dash == 1 && (n.preset != "" || n.url != ""):
-		return fmt.Errorf("expected one of a command, a URL and --preset, found several")
+		return errors.New("expected one of a command, a URL and --preset, found several")
 	case dash == 1 && len(args) == 1:
-		return fmt.Errorf("expected a command after --")
+		return errors.New("expected a command after --")
 	case dash == 1:
 		return nil
 	case dash > 1 || len(args) > 2:
-		return fmt.Errorf("expected NAME -- COMMAND [ARG]..., with the -- right after the name")
+		return errors.New("expected NAME -- COMMAND [ARG]..., with the -- right after the name")
 	case len(args) == 2 && (n.url != "" || n.preset != "" && !address(args[1])):
-		return fmt.Errorf("expected one address, found several")
+		return errors.New("expected one address, found several")
 	case len(args) == 2 && !address(args[1]):
 		return fmt.Errorf("expected a URL such as https://mcp.example.net/mcp, found %q; before a command stands --: mcpgw add %s -- %s", args[1], args[0], args[1])
 	case len(args) == 1 && n.preset == "" && n.url == "":
-		return fmt.Errorf("expected a URL, -- COMMAND or --preset after the name")
+		return errors.New("expected a URL, -- COMMAND or --preset after the name")
 	}
 	return nil
 }
@@ -150,7 +151,7 @@ func (n *addition) entry(args []string, dash int) (*config.Entry, []clients.Vari
 	}
 	if n.token != "" {
 		if !config.HasKey("token") {
-			return nil, nil, fmt.Errorf("--token: there is no such key; use --header")
+			return nil, nil, errors.New("--token: there is no such key; use --header")
 		}
 		e.Set("token", safe.Secret(e.Name, e.Name+"_token", n.token, "token of "+e.Name))
 	}
@@ -201,6 +202,7 @@ func (n *addition) pair(e *config.Entry, safe *clients.Reader, kind, section, na
 		e.Keys = append(e.Keys, config.Key{Name: section})
 	}
 	list, _ := e.Keys[i].Value.([]config.Key)
-	e.Keys[i].Value = append(list, config.Key{Name: name, Value: text}) // names may hold dots
+	list = append(list, config.Key{Name: name, Value: text}) // not Set: names may hold dots
+	e.Keys[i].Value = list
 	return nil
 }

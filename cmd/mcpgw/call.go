@@ -205,7 +205,7 @@ func (a *app) arguments(ctx context.Context, r *remote, c *calling, name string,
 		}
 		text = string(data)
 	case strings.HasPrefix(text, "@"):
-		data, err := os.ReadFile(text[1:]) //nolint:gosec // the file is the one that the user names
+		data, err := os.ReadFile(text[1:])
 		if err != nil {
 			return nil, fmt.Errorf("--args: %w", err)
 		}

@@ -26,14 +26,14 @@ func serving(t *testing.T) []string {
 	defer late.Stop()
 	defer tick.Stop()
 	for {
-		if code, out, errs := command(t, append([]string{"tools", "host"}, at...)...); code == 0 {
+		code, out, errs := command(t, append([]string{"tools", "host"}, at...)...)
+		if code == 0 {
 			return at
-		} else {
-			select {
-			case <-tick.C:
-			case <-late.C:
-				t.Fatalf("no tools: %d\n%s%s", code, out, errs)
-			}
+		}
+		select {
+		case <-tick.C:
+		case <-late.C:
+			t.Fatalf("no tools: %d\n%s%s", code, out, errs)
 		}
 	}
 }

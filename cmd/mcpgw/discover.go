@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -167,7 +168,7 @@ func search(ctx context.Context, hosts []netip.Addr, knocks []knock) []system {
 	for range searchers {
 		wg.Go(func() {
 			for d := range doors {
-				base := d.url(net.JoinHostPort(d.host.String(), fmt.Sprint(d.port)))
+				base := d.url(net.JoinHostPort(d.host.String(), strconv.Itoa(d.port)))
 				base = strings.TrimSuffix(base, ":443")
 				if preset := knockAt(ctx, client, base+d.path, d.is); preset != "" {
 					mu.Lock()

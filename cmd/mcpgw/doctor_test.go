@@ -52,7 +52,8 @@ func TestDoctor(t *testing.T) {
 				"  cmd: {command: sh}\n  gone: {command: /nowhere/to/be/found}\n  node: {command: npx-that-is-not-there}\n  dir: {command: sh, dir: /nowhere}\n  off: {command: /nowhere, disabled: true}\n" +
 				"  plain: {url: \"" + plain.URL + "\"}\n  refused: {url: \"" + mcptest.Refusing(t) + "\"}\n  tls: {url: \"" + https.URL + "\"}\n  notls: {url: \"https" + strings.TrimPrefix(plain.URL, "http") + "\"}\n" +
 				"  nodns: {url: \"http://mcpgw-test.invalid/mcp\"}\n",
-			3, map[string][2]string{
+			3,
+			map[string][2]string{
 				"cmd": {"ok", "/sh"}, "gone": {"fault", "cannot be started"}, "node": {"fault", "services have a shorter PATH"}, "dir": {"fault", "is not there"}, "off": {"", ""},
 				"plain": {"ok", "takes connections"}, "refused": {"fault", "does not take connections"}, "tls": {"fault", "is not trusted"}, "notls": {"fault", "is it an http:// address?"},
 				"nodns": {"fault", "has no address"},

@@ -32,7 +32,8 @@ func TestAddAndRemoveCommands(t *testing.T) {
 		file   string
 	}{
 		{
-			[]string{"add", "files", "--env", "LOG_LEVEL=info", "--", "npx", "-y", "server", "${HOME}/a b", "$5"}, 0,
+			[]string{"add", "files", "--env", "LOG_LEVEL=info", "--", "npx", "-y", "server", "${HOME}/a b", "$5"},
+			0,
 			[]string{"added", "A gateway that runs takes it over by itself"},
 			strings.Replace(edited, "\n# at the end", `  files:
     command: npx
@@ -45,7 +46,8 @@ func TestAddAndRemoveCommands(t *testing.T) {
 		{[]string{"add", "files", "http://127.0.0.1:1/mcp"}, 1, []string{`there is a downstream "files" already (line 8)`}, ""},
 		{[]string{"remove", "files"}, 0, []string{"removed files"}, edited},
 		{
-			[]string{"add", "search", "https://mcp.example.net/mcp?key=abcdefgh1234", "-H", "Authorization: Bearer s3cr3t-s3cr3t", "--set", "resilience.timeouts.attempt=5s", "--set", "timeouts.initialize=1m"}, 0,
+			[]string{"add", "search", "https://mcp.example.net/mcp?key=abcdefgh1234", "-H", "Authorization: Bearer s3cr3t-s3cr3t", "--set", "resilience.timeouts.attempt=5s", "--set", "timeouts.initialize=1m"},
+			0,
 			[]string{"export SEARCH_TOKEN='…'   # header Authorization of search", "export SEARCH_KEY='…'"},
 			strings.Replace(edited, "\n# at the end", `  search:
     url: "https://mcp.example.net/mcp?key=${SEARCH_KEY}"

@@ -68,12 +68,13 @@ func (r *remote) request(ctx context.Context, method, name string, params map[st
 	}
 	defer func() { _ = resp.Body.Close() }()
 	m, err := answer(resp, heard)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
 		return nil, fmt.Errorf("%s: %s: %w", r.mcp, method, err)
-	case m.Error != nil:
+	}
+	if m.Error != nil {
 		return nil, m.Error
 	}
 	return m.Result, nil
@@ -114,7 +115,7 @@ func events(r io.Reader, heard func(message)) (*message, error) {
 			}
 			data = data[:0]
 			if m.Method == "" {
-				return &m, nil
+				return &m, nil //nolint:nilerr // the answer is there, however the stream ended
 			}
 			if heard != nil {
 				heard(m)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -158,9 +159,9 @@ func (v *view) row(st *gateway.Status, d *gateway.DownstreamStatus) []cell {
 			}
 		}
 	}
-	tools := cell{fmt.Sprint(d.Tools), plainInk}
+	tools := cell{strconv.Itoa(d.Tools), plainInk}
 	if d.CatalogStale {
-		tools = cell{fmt.Sprint(d.Tools) + "*", p.yellow}
+		tools = cell{strconv.Itoa(d.Tools) + "*", p.yellow}
 	}
 	retry := cell{"-", p.dim}
 	if next != nil {
@@ -260,7 +261,7 @@ func quiet(n int, p paint) cell {
 	if n == 0 {
 		return cell{"0", p.dim}
 	}
-	return cell{fmt.Sprint(n), p.bold}
+	return cell{strconv.Itoa(n), p.bold}
 }
 
 func countdown(d time.Duration) string {

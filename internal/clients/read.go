@@ -142,7 +142,7 @@ func (r *reader) roots(root object) error {
 func (r *reader) empty(root object) bool {
 	for _, key := range []string{"mcpServers", "servers", "mcp", "projects"} {
 		if _, ok := root.get(key).(object); ok {
-			r.found.Notes = append(r.found.Notes, fmt.Sprintf("%s: no servers in it", r.file))
+			r.found.Notes = append(r.found.Notes, r.file+": no servers in it")
 			return true
 		}
 	}
@@ -249,7 +249,7 @@ func (r *reader) codex(data []byte) error {
 		r.one("mcp_servers."+name, name, o)
 	}
 	if len(order) == 0 {
-		r.found.Notes = append(r.found.Notes, fmt.Sprintf("%s: no servers in it", r.file))
+		r.found.Notes = append(r.found.Notes, r.file+": no servers in it")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package clients
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/mcpgw/mcpgw/internal/config"
@@ -63,11 +64,11 @@ func (r *reader) startable(s *Server, p, root object) error {
 	before, after := r.packageArguments(p.get("runtimeArguments")), r.packageArguments(p.get("packageArguments"))
 	switch kind {
 	case "npm":
-		command, args = "npx", append(append([]string{"-y"}, before...), at(id, "@", version))
+		command, args = "npx", slices.Concat([]string{"-y"}, before, []string{at(id, "@", version)})
 	case "pypi":
-		command, args = "uvx", append(before, at(id, "==", version))
+		command, args = "uvx", slices.Concat(before, []string{at(id, "==", version)})
 	case "nuget":
-		command, args = "dnx", append(append(before, at(id, "@", version)), "--yes")
+		command, args = "dnx", slices.Concat(before, []string{at(id, "@", version), "--yes"})
 		if len(after) > 0 {
 			after = append([]string{"--"}, after...)
 		}

@@ -24,13 +24,13 @@ func Replace(path string, was, content []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	if now, err := os.ReadFile(target); err != nil { //nolint:gosec // the file is the one that the user names
+	if now, err := os.ReadFile(target); err != nil {
 		return err
 	} else if !bytes.Equal(now, was) {
 		return fmt.Errorf("%s has been changed by another program meanwhile: nothing was written, try again", path)
 	}
 	// A file that must not be written is not replaced either, although the folder would allow it.
-	if f, err := os.OpenFile(target, os.O_WRONLY, 0); err != nil { //nolint:gosec // as above
+	if f, err := os.OpenFile(target, os.O_WRONLY, 0); err != nil {
 		return err
 	} else if err := f.Close(); err != nil {
 		return err
