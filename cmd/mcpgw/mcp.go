@@ -92,10 +92,10 @@ func answer(resp *http.Response, heard func(message)) (*message, error) {
 		return nil, err
 	}
 	var m message
-	if json.Unmarshal(b, &m) == nil && (m.Result != nil || m.Error != nil) {
-		return &m, nil
+	if json.Unmarshal(b, &m) != nil || m.Result == nil && m.Error == nil {
+		return nil, fmt.Errorf("HTTP %d: %s", resp.StatusCode, cut(string(b), 300))
 	}
-	return nil, fmt.Errorf("HTTP %d: %s", resp.StatusCode, cut(string(b), 300))
+	return &m, nil
 }
 
 // events reads a stream of events up to the answer.
@@ -115,7 +115,7 @@ func events(r io.Reader, heard func(message)) (*message, error) {
 			}
 			data = data[:0]
 			if m.Method == "" {
-				return &m, nil //nolint:nilerr // the answer is there, however the stream ended
+				return &m, nil
 			}
 			if heard != nil {
 				heard(m)
