@@ -62,16 +62,17 @@ type Gateway struct {
 
 // target pairs a downstream with all that the gateway keeps about it.
 type target struct {
-	name   string
-	server *downstream.Server
-	policy *policy
-	log    *slog.Logger
-	joins  bool         // its clients share sessions, see joint
-	lanes  bool         // calls in which it may ask have sessions of their own, see lane
-	ready  atomic.Int64 // UnixNano when the server last opened its session
-	obs    *observer
-	place  atomic.Pointer[place] // see placeOf
-	stop   func()                // ends the prober; nil before it runs
+	name    string
+	server  *downstream.Server
+	policy  *policy
+	log     *slog.Logger
+	renewed atomic.Int64 // UnixNano when its lists were last wished for again, see renew
+	joins   bool         // its clients share sessions, see joint
+	lanes   bool         // calls in which it may ask have sessions of their own, see lane
+	ready   atomic.Int64 // UnixNano when the server last opened its session
+	obs     *observer
+	place   atomic.Pointer[place] // see placeOf
+	stop    func()                // ends the prober; nil before it runs
 
 	replicated bool // it has several endpoints
 

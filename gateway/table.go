@@ -335,7 +335,12 @@ func freshness(targets []*target, cats map[*target]*downstream.Catalog, kind int
 func (t *table) renew(kind int) {
 	for _, tg := range t.targets {
 		l := &tg.server.Catalog().Lists[kind]
-		if l.TTL > 0 && time.Since(l.At) > max(l.TTL, time.Second) {
+		if l.TTL <= 0 || time.Since(l.At) <= max(l.TTL, time.Second) {
+			continue
+		}
+		// Listing waits until the last wish is a moment old: many clients that wish for it must not put it off for ever.
+		now := time.Now().UnixNano()
+		if last := tg.renewed.Load(); now-last > int64(time.Second) && tg.renewed.CompareAndSwap(last, now) {
 			tg.server.Relist()
 		}
 	}
