@@ -45,7 +45,7 @@ func TestFaults(t *testing.T) {
 		{"unknown keys", "gateway:\n  listn: 127.0.0.1:80\n  Page-Size: 5\n  zzz: 1\nmcpServers:\n  a: {comand: npx, args: [x], log_level: info}\n", []string{
 			`2:3: gateway.listn: unknown key (did you mean "listen"?)`,
 			`3:3: gateway.Page-Size: unknown key (did you mean "page_size"?)`,
-			`4:3: gateway.zzz: unknown key (known here: listen, tokens, allowed_hosts, allowed_origins, admin, admin_tools, page_size, instructions, limits, timeouts)`,
+			`4:3: gateway.zzz: unknown key (known here: listen, tokens, allowed_hosts, allowed_origins, admin, admin_tools, sealing_keys, passthrough_extensions, page_size, instructions, limits, timeouts)`,
 			`5:1: mcpServers: unknown key (did you mean "downstreams"?)`,
 			`6:7: downstreams.a.comand: unknown key (did you mean "command"?)`,
 			`6:31: downstreams.a.log_level: unknown key (it belongs into the section "telemetry")`,
@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 
 func TestErrorHasOneLineForEachFault(t *testing.T) {
 	_, err := Parse("/etc/gateway.yaml", []byte("gateway: {a: 1}\ndownstreams: {x: {preset: y}}\n"), env())
-	want := "/etc/gateway.yaml:1:11: gateway.a: unknown key (known here: listen, tokens, allowed_hosts, allowed_origins, admin, admin_tools, page_size, instructions, limits, timeouts)\n" +
+	want := "/etc/gateway.yaml:1:11: gateway.a: unknown key (known here: listen, tokens, allowed_hosts, allowed_origins, admin, admin_tools, sealing_keys, passthrough_extensions, page_size, instructions, limits, timeouts)\n" +
 		"/etc/gateway.yaml:2:19: downstreams.x.preset: expected one of host, found \"y\""
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
