@@ -163,7 +163,16 @@ func (n *addition) entry(args []string, dash int) (*config.Entry, []clients.Vari
 		if !ok || key == "" {
 			return nil, nil, fmt.Errorf("--set: expected KEY=VALUE, found %q", s)
 		}
-		e.Set(key, config.Raw(value))
+		last := key[strings.LastIndexByte(key, '.')+1:]
+		text, err := safe.Value(e.Name, "key", e.Name+"_"+last, value)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--set %s: %w", key, err)
+		}
+		if text == config.Escape(value, true) {
+			e.Set(key, config.Raw(text)) // a number stays one
+		} else {
+			e.Set(key, text)
+		}
 	}
 	return e, safe.Found().Variables, nil
 }

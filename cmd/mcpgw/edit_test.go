@@ -118,6 +118,20 @@ func TestAddRefusesCommandLines(t *testing.T) {
 	}
 }
 
+// TestSetHidesSecrets writes a password as a variable, whatever the way it comes in, and a number as one.
+func TestSetHidesSecrets(t *testing.T) {
+	path := write(t, hostOnly)
+	code, out, errs := command(t, "add", "x", "--dry-run", "--config", path, "--set", "headers.X-Password=hunter2hunter2", "--set", "resilience.retry.max_attempts=2", "--env", "MAX_TOKENS=4096", "--env", "DB_PASSWORD=123456", "--", "cmd")
+	for _, want := range []string{`X-Password: "${X_X_PASSWORD}"`, "max_attempts: 2\n", `MAX_TOKENS: "4096"`, `DB_PASSWORD: "${DB_PASSWORD}"`} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%d, lacks %q:\n%s%s", code, want, out, errs)
+		}
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != hostOnly {
+		t.Errorf("--dry-run has written: %v\n%s", err, text)
+	}
+}
+
 // TestInit makes a file, and never another one in its place.
 func TestInit(t *testing.T) {
 	t.Chdir(t.TempDir())

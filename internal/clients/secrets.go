@@ -20,6 +20,7 @@ var (
 	secretName  = regexp.MustCompile(`(?i)(token|secret|passw|api[-_]?key|apikey|credential|private[-_]?key|access[-_]?key|authorization|cookie|bearer|(^|[-_])(pat|auth|key|pwd|pass)$)`)
 	secretValue = regexp.MustCompile(`^(sk-|sk_|pk_|rk_|gh[pousr]_|github_pat_|glpat-|xox[abposr]-|AKIA|ASIA|AIza|eyJ|hf_|npm_|pypi-|dop_v1_|shpat_|ya29\.|PVEAPIToken=)[A-Za-z0-9_=!@.\-]{8,}`)
 	schemeForm  = regexp.MustCompile(`^(?i)(bearer|basic|token|apikey|PVEAPIToken=[^=]*=|Bot)\s*`)
+	countForm   = regexp.MustCompile(`^[0-9]{1,7}[a-zA-Z]{0,3}$`)
 	secretFlag  = regexp.MustCompile(`^(--?[A-Za-z0-9_-]+)=(.+)$`)
 )
 
@@ -28,7 +29,8 @@ func looksSecret(name, value string) bool {
 	if strings.TrimSpace(value) == "" || strings.Contains(value, "${") {
 		return false
 	}
-	return secretValue.MatchString(value) || secretName.MatchString(name) && !harmless(value) || random(value)
+	count := countForm.MatchString(value) && !strings.Contains(strings.ToLower(name), "pass") // MAX_TOKENS: 4096
+	return secretValue.MatchString(value) || secretName.MatchString(name) && !harmless(value) && !count || random(value)
 }
 
 // harmless recognises what is no secret whatever its name: switches, numbers, paths and addresses.
