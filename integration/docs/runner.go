@@ -1,0 +1,341 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mcpgw/mcpgw/integration/internal/harness"
+)
+
+// runner runs the blocks of one page.
+type runner struct {
+	root, bin, page string
+
+	dir     string // of the current page: the working folder of its commands
+	gateway *harness.Server
+
+	checked, ran, left int
+	others             map[string]bool
+	faults             []string
+}
+
+// elsewhere are the programs that documentation may name although they cannot run here, or are proved by a command of their own.
+var elsewhere = []string{
+	"docker", "systemctl", "journalctl", "kubectl", "launchctl", "helm", "npx", "npm", "claude", "codex", "gemini", "code", "cursor", "opencode", "install", "cp", "openssl",
+	"git", "go", ".ci/run", "source", "export", "cd", "mkdir", "kill", "top", "pveum", "promtool", "prometheus", "jq", "ssh", "racadm", "pip", "sudo", "brew", "midclt", "ollama", "unset", "chmod", "echo",
+}
+
+var variable = regexp.MustCompile(`\$\{(\w+)[}:]`)
+
+var topKeys = regexp.MustCompile(`^(gateway|downstreams|resilience|telemetry):`)
+
+func (p *runner) fault(b block, format string, args ...any) {
+	p.faults = append(p.faults, fmt.Sprintf("line %d: ", b.line)+fmt.Sprintf(format, args...))
+}
+
+func (p *runner) list() string {
+	if len(p.others) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(slices.Sorted(maps.Keys(p.others)), ", ") + ")"
+}
+
+// all runs the blocks of the page.
+func (p *runner) all(ctx context.Context, dir string, blocks []block) error {
+	var err error
+	if p.dir, err = os.MkdirTemp(dir, "page-"); err != nil {
+		return err
+	}
+	p.others = map[string]bool{}
+	defer func() {
+		if p.gateway != nil {
+			p.gateway.Kill()
+		}
+	}()
+	if err := p.fixtures(); err != nil {
+		return err
+	}
+	for _, b := range blocks {
+		switch b.kind {
+		case "yaml":
+			p.configuration(ctx, b)
+		case "sh", "console", "bash":
+			if err := p.commands(ctx, b); err != nil {
+				return err
+			}
+		case "", "text", "json", "yaml fragment", "sh example", "go", "xml", "promql", "mermaid", "toml":
+		default:
+			p.fault(b, "a block of an unknown kind %q", b.kind)
+		}
+	}
+	return nil
+}
+
+// fixtures puts there what examples take for granted: the files of clients that are imported from.
+func (p *runner) fixtures() error {
+	for name, text := range map[string]string{
+		".cursor/mcp.json":           `{"mcpServers":{"notes":{"command":"true"}}}`,
+		".codex/config.toml":         "[mcp_servers.search]\nurl = \"https://mcp.example.net/mcp\"\n",
+		"claude_desktop_config.json": `{"mcpServers":{"files":{"command":"true","args":["x"]}}}`,
+	} {
+		file := filepath.Join(p.dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configuration has mcpgw check a gateway.yaml, or a part of one that has its downstreams at the margin.
+func (p *runner) configuration(ctx context.Context, b block) {
+	text := b.text
+	first := ""
+	for line := range strings.Lines(text) {
+		if t := strings.TrimSpace(line); t != "" && !strings.HasPrefix(t, "#") {
+			first = line
+			break
+		}
+	}
+	if !topKeys.MatchString(first) {
+		indented := "downstreams:\n"
+		for line := range strings.Lines(text) {
+			indented += "  " + line
+		}
+		text = indented
+	}
+	if !regexp.MustCompile(`(?m)^downstreams:`).MatchString(text) {
+		text += "\ndownstreams: { host: { preset: host } }\n"
+	}
+	file := filepath.Join(p.dir, "checked.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		p.fault(b, "%v", err)
+		return
+	}
+	cmd := exec.CommandContext(ctx, p.bin, "check", "--connect=false", "--config", file)
+	cmd.Dir, cmd.Env = p.dir, p.env(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		p.fault(b, "mcpgw check says:\n%s", out)
+		return
+	}
+	p.checked++
+}
+
+// env has a value for every variable that a text names.
+func (p *runner) env(text string) []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "NO_COLOR=1"}
+	for _, m := range variable.FindAllStringSubmatch(text, -1) {
+		if m[1] == "HOME" {
+			continue
+		}
+		value := "a-value-for-the-documentation"
+		if strings.HasSuffix(m[1], "_URL") {
+			value = "https://192.0.2.1"
+		}
+		env = append(env, m[1]+"="+value)
+	}
+	return env
+}
+
+// start starts the page's gateway when the first command needs it.
+func (p *runner) start(ctx context.Context) error {
+	if p.gateway != nil {
+		return nil
+	}
+	yaml, err := os.ReadFile(filepath.Join(p.root, "gateway.yaml"))
+	if err != nil {
+		return err
+	}
+	text := strings.Replace(string(yaml), "listen: 127.0.0.1:8080", "listen: LISTEN\n  admin_tools: true", 1)
+	if p.gateway, err = harness.StartGateway(ctx, p.bin, p.dir, text); err != nil {
+		return err
+	}
+	return p.gateway.Until(ctx, "the servers to be ready", func() error {
+		out, err := p.command(ctx, []string{"status"}).CombinedOutput()
+		if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() == 3 {
+			return fmt.Errorf("%s", out)
+		}
+		return err
+	})
+}
+
+func (p *runner) command(ctx context.Context, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, p.bin, args...)
+	cmd.Dir, cmd.Env = p.dir, p.env("")
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// commands runs the lines of a block. In a console block only what follows a "$" is a command; where there is none, every line is.
+func (p *runner) commands(ctx context.Context, b block) error {
+	text := strings.ReplaceAll(b.text, "\\\n", " ")
+	prompted := strings.Contains("\n"+text, "\n$ ")
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if prompted {
+			rest, ok := strings.CutPrefix(line, "$ ")
+			if !ok {
+				continue
+			}
+			line = rest
+		}
+		if at := strings.Index(line, " #"); at >= 0 {
+			line = strings.TrimSpace(line[:at])
+		}
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if err := p.line(ctx, b, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var assignment = regexp.MustCompile(`^\w+=("[^"]*"|'[^']*'|\$\([^)]*\)|\S*)\s*`)
+
+// line runs one command line.
+func (p *runner) line(ctx context.Context, b block, line string) error {
+	bare := line
+	for assignment.MatchString(bare) {
+		bare = strings.TrimSpace(assignment.ReplaceAllString(bare, ""))
+	}
+	if bare == "" {
+		return nil
+	}
+	bare = strings.Replace(bare, "go run ./cmd/mcpgw", "mcpgw", 1)
+	name, _, _ := strings.Cut(bare, " ")
+	switch name {
+	case "mcpgw", "curl":
+	default:
+		if !slices.Contains(elsewhere, name) {
+			p.fault(b, "%q is neither a command of mcpgw nor on the list of what cannot run here", line)
+			return nil
+		}
+		if name == "go" || name == ".ci/run" {
+			p.known(b, bare)
+			return nil
+		}
+		p.left++
+		p.others[name] = true
+		return nil
+	}
+	if err := p.start(ctx); err != nil {
+		return err
+	}
+	p.execute(ctx, b, bare)
+	return nil
+}
+
+// known looks whether the package, or the step, that a command names exists; such commands run by themselves in .ci/run.
+func (p *runner) known(b block, line string) {
+	for word := range strings.FieldsSeq(line) {
+		if rest, ok := strings.CutPrefix(word, "./"); ok && !strings.Contains(rest, "...") {
+			if _, err := os.Stat(filepath.Join(p.root, rest)); err != nil {
+				p.fault(b, "%q: there is no %s", line, word)
+				return
+			}
+		}
+	}
+	p.left++
+	p.others[strings.Fields(line)[0]] = true
+}
+
+// placeholders stand for names in the documentation.
+var placeholders = strings.NewReplacer("NAME", "host", "http://127.0.0.1:8080", "http://ADDRESS", "http://localhost:8080", "http://ADDRESS", "…", "http://ADDRESS", "/path/to/gateway.yaml", "gateway.yaml")
+
+// forever are commands that end when they are told to.
+var forever = regexp.MustCompile(`\bmcpgw (serve|stdio)\b|--watch\b|\s-w\b`)
+
+// execute runs a command of mcpgw, or curl, by the shell, and wants it to end well.
+func (p *runner) execute(ctx context.Context, b block, line string) {
+	shell := strings.ReplaceAll(placeholders.Replace(line), "ADDRESS", p.gateway.Addr)
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", "set -o pipefail; "+shell)
+	cmd.Dir = p.dir
+	if strings.Contains(line, "mcpgw init") { // it begins in an empty folder
+		var err error
+		if cmd.Dir, err = os.MkdirTemp(p.dir, "new-"); err != nil {
+			p.fault(b, "%v", err)
+			return
+		}
+	}
+	cmd.Env = append(p.env(""), "PATH="+filepath.Dir(p.bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	if forever.MatchString(line) {
+		p.runAWhile(b, line, cmd)
+		return
+	}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	// 3 says that a server cannot be used: true of some examples.
+	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 3 && strings.HasPrefix(line, "mcpgw ")) {
+		p.fault(b, "%s: %v\n%s", line, err, tail(out))
+		return
+	}
+	p.ran++
+}
+
+// runAWhile starts a command that goes on, and ends it.
+func (p *runner) runAWhile(b block, line string, cmd *exec.Cmd) {
+	if strings.Contains(line, "mcpgw serve") { // beside the page's own gateway
+		cmd.Args[2] = strings.Replace(cmd.Args[2], "mcpgw serve", "mcpgw serve --listen 127.0.0.1:0", 1)
+	}
+	in, err := cmd.StdinPipe() // stdio ends with its input
+	if err != nil {
+		p.fault(b, "%v", err)
+		return
+	}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		p.fault(b, "%s: %v", line, err)
+		return
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		p.fault(b, "%s ended by itself: %v\n%s", line, err, tail([]byte(out.String())))
+		return
+	case <-time.After(1500 * time.Millisecond):
+	}
+	_ = in.Close()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // it may have ended with its input
+	select {
+	case err := <-done:
+		var exit *exec.ExitError
+		if err != nil && !(errors.As(err, &exit) && exit.ProcessState.Sys().(syscall.WaitStatus).Signaled()) {
+			p.fault(b, "%s did not end well: %v\n%s", line, err, tail([]byte(out.String())))
+			return
+		}
+	case <-time.After(20 * time.Second):
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		p.fault(b, "%s did not end when it was told to", line)
+		return
+	}
+	p.ran++
+}
+
+func tail(b []byte) string {
+	const most = 1200
+	if len(b) > most {
+		b = append([]byte("…"), b[len(b)-most:]...)
+	}
+	return string(b)
+}
