@@ -18,6 +18,12 @@ var presetPolicies = map[string]func(*Policies){
 		p.patience(30*time.Second, 50*time.Second)
 		p.Bulkhead.MaxConcurrent = 8
 	},
+	// 595 to 599 are of its proxy to another node. 500 is how it refuses, and no status that policies see.
+	"proxmox": func(p *Policies) {
+		p.patience(30*time.Second, 50*time.Second)
+		p.Bulkhead.MaxConcurrent = 8
+		p.Classification.FailureStatuses = []string{"595-599"}
+	},
 }
 
 // ApplyPreset puts over p what the preset is about. It reports false if there is no such preset.

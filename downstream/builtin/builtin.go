@@ -18,6 +18,8 @@ import (
 	"github.com/mcpgw/mcpgw/downstream/builtin/llm"
 	llmsim "github.com/mcpgw/mcpgw/downstream/builtin/llm/sim"
 	"github.com/mcpgw/mcpgw/downstream/builtin/prometheus"
+	"github.com/mcpgw/mcpgw/downstream/builtin/proxmox"
+	proxmoxsim "github.com/mcpgw/mcpgw/downstream/builtin/proxmox/sim"
 )
 
 // Config is what a built-in server may know.
@@ -41,6 +43,7 @@ var presets = map[string]preset{
 	"host":       {host: newHost},
 	"llm":        {system: llm.New, simulate: llmsim.New},
 	"prometheus": {system: prometheus.New},
+	"proxmox":    {system: proxmox.New, simulate: proxmoxsim.New},
 }
 
 // Names returns the presets there are, sorted.

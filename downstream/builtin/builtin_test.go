@@ -11,15 +11,21 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
+	"github.com/mcpgw/mcpgw/downstream/builtin/lab"
 )
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"host", "llm", "prometheus"}, Names()); diff != "" {
+	if diff := cmp.Diff([]string{"host", "llm", "prometheus", "proxmox"}, Names()); diff != "" {
 		t.Error(diff)
 	}
+	systems := lab.New()
+	defer systems.Close()
 	for _, name := range Names() {
 		var cfg Config
-		if NeedsURL(name) {
+		switch {
+		case HasLab(name):
+			cfg.URL, cfg.Lab = lab.URL, systems
+		case NeedsURL(name):
 			cfg.URL = "https://192.0.2.1"
 		}
 		if _, err := New(name, cfg); err != nil {
