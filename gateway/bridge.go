@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/mcpgw/mcpgw/downstream"
@@ -147,7 +148,7 @@ func (g *Gateway) visit(r *request, to *route, params *wire.Object, rounds int, 
 		if wire.IsObject(v) {
 			p := r.table.asked(to.target, has, "elicitation/create", wire.Edit(v, wire.Member{Key: "elicitationId"}, wire.Member{Key: "mode", Value: json.RawMessage(`"url"`)}))
 			q := wire.Edit(nil, wire.Member{Key: "method", Value: json.RawMessage(`"elicitation/create"`)}, wire.Member{Key: "params", Value: p})
-			asks = append(asks, wire.Member{Key: "q" + string(rune('0'+len(asks))), Value: q})
+			asks = append(asks, wire.Member{Key: "q" + strconv.Itoa(len(asks)+1), Value: q})
 		}
 		return len(asks) < 10
 	})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -77,9 +78,7 @@ func (c rawCall) post(ctx context.Context, method, name string, params map[strin
 func (c rawCall) tool(t *testing.T, name string, args any, more map[string]any) (result, rpcErr json.RawMessage) {
 	t.Helper()
 	params := map[string]any{"name": name, "arguments": args}
-	for k, v := range more {
-		params[k] = v
-	}
+	maps.Copy(params, more)
 	res, no, err := c.post(t.Context(), "tools/call", name, params)
 	if err != nil {
 		t.Fatal(err)
@@ -229,11 +228,11 @@ func TestParkedCallsInDetail(t *testing.T) {
 	})
 	t.Run("too many rounds", func(t *testing.T) {
 		many := map[string]any{"rounds": 9}
-		res, no := c.tool(t, "one__elicit", many, nil)
+		res, _ := c.tool(t, "one__elicit", many, nil)
 		for range 2 {
-			res, no = c.tool(t, "one__elicit", many, back(t, res, accepted))
+			res, _ = c.tool(t, "one__elicit", many, back(t, res, accepted))
 		}
-		if res, no = c.tool(t, "one__elicit", many, back(t, res, accepted)); !bytes.Contains(no, []byte("input_rounds")) {
+		if res, no := c.tool(t, "one__elicit", many, back(t, res, accepted)); !bytes.Contains(no, []byte("input_rounds")) {
 			t.Errorf("got %s, error %s", res, no)
 		}
 		srv.AwaitRunning(t, "elicit", 0)

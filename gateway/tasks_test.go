@@ -14,7 +14,7 @@ import (
 )
 
 // taskServer is a server with tasks, in one era, that says what it gets.
-func taskServer(t *testing.T, name string, modern bool) (downstream.Config, *string) {
+func taskServer(t *testing.T, modern bool) (downstream.Config, *string) {
 	t.Helper()
 	var seen string
 	note := func(answer string) mcptest.Answer {
@@ -52,8 +52,8 @@ const declaresTasks = `{"elicitation":{},"extensions":{"io.modelcontextprotocol/
 
 // TestTasks2026 follows a task of the extension: its id is the same all the time, and of no use to anybody else.
 func TestTasks2026(t *testing.T) {
-	cfg, seen := taskServer(t, "one", true)
-	old, _ := taskServer(t, "old", false)
+	cfg, seen := taskServer(t, true)
+	old, _ := taskServer(t, false)
 	tokens := []string{strings.Repeat("a", 20), strings.Repeat("b", 20)}
 	_, url := startSet(t, map[string]downstream.Config{"one": cfg, "old": old}, func(s *Settings) {
 		for _, k := range tokens {
@@ -99,8 +99,8 @@ func TestTasks2026(t *testing.T) {
 
 // TestTasks2025 does the same with the experiment of 2025-11-25, and sees nothing of it across the eras.
 func TestTasks2025(t *testing.T) {
-	cfg, seen := taskServer(t, "old", false)
-	modern, modernSeen := taskServer(t, "new", true)
+	cfg, seen := taskServer(t, false)
+	modern, modernSeen := taskServer(t, true)
 	_, url := start(t, map[string]downstream.Config{"old": cfg, "new": modern})
 	for path, name := range map[string]string{"/mcp": "old__long", "/servers/old/mcp": "long"} {
 		c := legacyClient{t: t, url: url + path}
@@ -136,7 +136,7 @@ func TestTasks2025(t *testing.T) {
 // TestExtensionsByName shows which extensions client and server learn of, and that apps are only where they can do no harm.
 func TestExtensionsByName(t *testing.T) {
 	for through, want := range map[string]string{"": "", "net.example/odd": `"net.example/odd"`} {
-		cfg, seen := taskServer(t, "one", true)
+		cfg, seen := taskServer(t, true)
 		_, url := startSet(t, map[string]downstream.Config{"one": cfg}, func(s *Settings) {
 			if through != "" {
 				s.Gateway.PassthroughExtensions = []string{through}
