@@ -131,6 +131,10 @@ func newPage(data []byte) (*page, error) {
 	if bytes.Contains(data, []byte("\r\n")) {
 		t.eol = "\r\n"
 	}
+	// YAML breaks lines at these too, and would count others than we do.
+	if strings.ContainsAny(strings.ReplaceAll(string(data), "\r\n", "\n"), "\r\u0085\u2028\u2029") {
+		return nil, fmt.Errorf("%w: there are line breaks in it that are neither LF nor CRLF", ErrByHand)
+	}
 	t.lines = slices.Collect(strings.Lines(string(data)))
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
