@@ -7,19 +7,21 @@ const module = "github.com/mcpgw/mcpgw/"
 // plan lists every package with the ones of this module that it may import. Imports go down only: cmd/mcpgw, gateway, resilience
 // and downstream, server.
 var plan = map[string][]string{
-	"cmd/mcpgw":                {"gateway", "internal/clients", "internal/config", "telemetry", "downstream"}, // downstream: only MaybeReaper, see calls
-	"gateway":                  {"downstream", "resilience", "telemetry", "internal/wire"},
-	"downstream":               {"downstream/builtin", "downstream/builtin/kit", "downstream/builtin/lab", "downstream/internal/proc", "telemetry", "internal/wire"},
-	"downstream/builtin/kit":   {"telemetry", "internal/wire"},
-	"downstream/builtin/lab":   {},
-	"downstream/internal/proc": {},
-	"resilience":               {},
-	"telemetry":                {},
-	"internal/wire":            {},
-	"internal/config":          {"gateway", "downstream", "resilience", "telemetry"}, // for their Config types
-	"internal/clients":         {"internal/config"},                                  // for its entries
-	"internal/mcptest":         {"internal/wire"},
-	"internal/archtest":        {},
+	"cmd/mcpgw":              {"gateway", "internal/clients", "internal/config", "telemetry", "downstream"}, // downstream: only MaybeReaper, see calls
+	"gateway":                {"downstream", "resilience", "telemetry", "internal/wire"},
+	"downstream":             {"downstream/builtin", "downstream/builtin/kit", "downstream/builtin/lab", "downstream/internal/proc", "telemetry", "internal/wire"},
+	"downstream/builtin/kit": {"telemetry", "internal/wire"},
+	"downstream/builtin/lab": {},
+
+	"downstream/builtin/kit/kittest": {"downstream/builtin/kit", "downstream/builtin/lab"},
+	"downstream/internal/proc":       {},
+	"resilience":                     {},
+	"telemetry":                      {},
+	"internal/wire":                  {},
+	"internal/config":                {"gateway", "downstream", "resilience", "telemetry"}, // for their Config types
+	"internal/clients":               {"internal/config"},                                  // for its entries
+	"internal/mcptest":               {"internal/wire"},
+	"internal/archtest":              {},
 }
 
 // mayImport returns what a package may import of ours, and whether the plan has a place for it. Everything under integration sees
@@ -37,7 +39,7 @@ func mayImport(pkg string) ([]string, bool) {
 	case strings.HasPrefix(pkg, "downstream/builtin/") && strings.HasSuffix(pkg, "/sim"): // a simulator, which knows nothing of the server that is tried on it
 		return []string{"downstream/builtin/lab"}, true
 	case strings.HasPrefix(pkg, "downstream/builtin/"): // one system; its tests use its simulator
-		return []string{"downstream/builtin/kit", "downstream/builtin/lab", pkg + "/sim", "telemetry", "internal/wire"}, true
+		return []string{"downstream/builtin/kit", "downstream/builtin/kit/kittest", "downstream/builtin/lab", "downstream/builtin/rest", pkg + "/sim", "telemetry", "internal/wire"}, true
 	}
 	return nil, false
 }

@@ -94,12 +94,15 @@ telemetry: { log_level: debug }
 	host := downstream.DefaultConfig()
 	host.Preset, host.Disabled = "host", true
 
+	trusted := gateway.DefaultPolicies()
+	gateway.ApplyPreset("host", &trusted)
+
 	tel := telemetry.DefaultConfig()
 	tel.LogLevel = "debug"
 	want := &File{
 		Settings: gateway.Settings{
 			Gateway: gw, Downstreams: map[string]downstream.Config{"files": files, "search": search, "host": host}, Admission: gateway.DefaultAdmission(),
-			Policies: map[string]gateway.Policies{"files": gateway.DefaultPolicies(), "search": gateway.DefaultPolicies(), "host": gateway.DefaultPolicies()},
+			Policies: map[string]gateway.Policies{"files": gateway.DefaultPolicies(), "search": gateway.DefaultPolicies(), "host": trusted},
 		},
 		Warnings: []*Fault{
 			{File: "gateway.yaml", Line: 20, Col: 24, Path: "downstreams.files.timeouts.call", Msg: "10s ends calls before resilience.timeouts.attempt (30s) does"},

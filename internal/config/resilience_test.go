@@ -54,6 +54,7 @@ downstreams:
 	base.Retry.Jitter, base.Timeouts.Overall = 0, 40*time.Second
 
 	a := gateway.Policies{Config: base}
+	a.Classification.TrustAnnotations = true                                                        // of the preset, which stands between the profile and what the entry says
 	a.Retry.MaxAttempts, a.Retry.MaxDelay, a.CircuitBreaker.FailureThreshold = 5, 3*time.Second, 10 // of the profile critical
 
 	b := gateway.Policies{Config: base, Classification: gateway.Classification{
@@ -82,6 +83,7 @@ func TestOtherSpellings(t *testing.T) {
 	want.Retry.MaxAttempts, want.Retry.InitialDelay, want.Retry.MaxDelay = 5, 500*time.Millisecond, 20*time.Second
 	want.CircuitBreaker.Enabled, want.CircuitBreaker.FailureThreshold, want.CircuitBreaker.Timeout = false, 4, 90*time.Second
 	want.Timeouts.Attempt = 5 * time.Second
+	want.Classification.TrustAnnotations = true
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}

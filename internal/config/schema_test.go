@@ -69,7 +69,7 @@ func TestAgreement(t *testing.T) {
 		{both, "downstreams: {a: {command: npx, args: [-y, 8080, true, 1.5], env: {A: 1, B: true, C: x}, dir: /}}\n"},
 		{both, "downstreams: {a: {url: \"http://x\", transport: sse, headers: {A: b}, protocol: 2025-11-25, session: per_client}}\n"},
 		{both, "downstreams: {a: {preset: host, disabled: \"${OFF}\", transport: \"${T}\"}}\n"},
-		{both, "downstreams: {a: {preset: host, url: \"http://x\"}}\n"},
+		{both, "downstreams: {a: {preset: llm, url: \"http://x\"}}\n"},
 		{both, "downstreams:\n  a: &a {preset: host}\n  b: {<<: *a, disabled: true}\n"},
 		{both, "telemetry: {log_level: debug, log_format: json}\n" + host},
 		{both, "downstreams: {a: {command: 5}}\n"},
