@@ -84,6 +84,7 @@ type Faulter interface {
 
 // answer is the handler of all requests to the simulator.
 func (s *System) answer(w http.ResponseWriter, r *http.Request) {
+	r = r.WithContext(context.WithValue(r.Context(), systemKey{}, s))
 	f, mended := s.current()
 	switch f.Name {
 	case "", FaultFlap:
@@ -102,7 +103,7 @@ func (s *System) answer(w http.ResponseWriter, r *http.Request) {
 		broken(w, f.Name)
 		return
 	}
-	s.handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), systemKey{}, s)))
+	s.handler.ServeHTTP(w, r)
 }
 
 type systemKey struct{}
