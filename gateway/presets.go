@@ -8,9 +8,18 @@ import (
 // resilience.defaults names and what the downstream itself says; a profile that the downstream names takes their place.
 var presetPolicies = map[string]func(*Policies){
 	"host": func(*Policies) {},
+	// What is behind these is not known: they have the defaults.
+	"http":    func(*Policies) {},
+	"openapi": func(*Policies) {},
 	// Silence is what counts: the server reports progress while a provider thinks, and ends a completion that shows none.
 	"llm": func(p *Policies) {
 		p.patience(2*time.Minute, 3*time.Minute)
+		p.Bulkhead.MaxConcurrent = 4
+	},
+	// What runs as a job, or is applied, reports progress, and is given longer for it. 500 is how it refuses what it stumbles over, and no
+	// status that policies see. Writes are one at a time in the server itself.
+	"pfsense": func(p *Policies) {
+		p.patience(30*time.Second, 50*time.Second)
 		p.Bulkhead.MaxConcurrent = 4
 	},
 	// A query may run for 2 minutes where nothing else is set (query.timeout); whoever needs one that long sets this higher.
@@ -23,6 +32,11 @@ var presetPolicies = map[string]func(*Policies){
 		p.patience(30*time.Second, 50*time.Second)
 		p.Bulkhead.MaxConcurrent = 8
 		p.Classification.FailureStatuses = []string{"595-599"}
+	},
+	// Its connection takes 10 calls at once without delay. What it refuses is a result; too many calls (-32000) are pushback.
+	"truenas": func(p *Policies) {
+		p.patience(30*time.Second, 50*time.Second)
+		p.Bulkhead.MaxConcurrent = 8
 	},
 }
 

@@ -17,9 +17,14 @@ import (
 	"github.com/mcpgw/mcpgw/downstream/builtin/lab"
 	"github.com/mcpgw/mcpgw/downstream/builtin/llm"
 	llmsim "github.com/mcpgw/mcpgw/downstream/builtin/llm/sim"
+	"github.com/mcpgw/mcpgw/downstream/builtin/pfsense"
+	pfsensesim "github.com/mcpgw/mcpgw/downstream/builtin/pfsense/sim"
 	"github.com/mcpgw/mcpgw/downstream/builtin/prometheus"
 	"github.com/mcpgw/mcpgw/downstream/builtin/proxmox"
 	proxmoxsim "github.com/mcpgw/mcpgw/downstream/builtin/proxmox/sim"
+	"github.com/mcpgw/mcpgw/downstream/builtin/rest"
+	"github.com/mcpgw/mcpgw/downstream/builtin/truenas"
+	truenassim "github.com/mcpgw/mcpgw/downstream/builtin/truenas/sim"
 )
 
 // Config is what a built-in server may know.
@@ -41,9 +46,13 @@ type preset struct {
 // presets are the built-in servers.
 var presets = map[string]preset{
 	"host":       {host: newHost},
+	"http":       {system: rest.New},
+	"openapi":    {system: rest.NewOpenAPI},
 	"llm":        {system: llm.New, simulate: llmsim.New},
+	"pfsense":    {system: pfsense.New, simulate: pfsensesim.New},
 	"prometheus": {system: prometheus.New},
 	"proxmox":    {system: proxmox.New, simulate: proxmoxsim.New},
+	"truenas":    {system: truenas.New, simulate: truenassim.New},
 }
 
 // Names returns the presets there are, sorted.

@@ -81,7 +81,9 @@ func (f *firewall) addLists(s *kit.Server) {
 				kit.PageLimits(s)
 				kit.Enum(s, "kind", slices.Sorted(maps.Keys(t.of))...)
 			},
-		}, func(ctx context.Context, _ *kit.Call, in kinds) (*kit.Listing, error) { return f.show(ctx, t.of[in.Kind], in.Page) })
+		}, func(ctx context.Context, _ *kit.Call, in kinds) (*kit.Listing, error) {
+			return f.show(ctx, t.of[in.Kind], in.Page)
+		})
 	}
 	kit.Add(s, kit.Tool{
 		Name: "dhcp_leases", Title: "DHCP leases", Adjust: kit.PageLimits,

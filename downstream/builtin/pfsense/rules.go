@@ -92,7 +92,10 @@ func (f *firewall) addRules(s *kit.Server) {
 	kit.Add(s, kit.Tool{
 		Name: "rule_create", Title: "Add a firewall rule", Access: kit.Operate,
 		Description: "Adds a rule, at the end unless placement says where. It is staged until apply. Needs type, interface, source and destination.",
-		Adjust:      func(s *jsonschema.Schema) { ruleEnums(s); s.Required = []string{"type", "interface", "source", "destination"} },
+		Adjust: func(s *jsonschema.Schema) {
+			ruleEnums(s)
+			s.Required = []string{"type", "interface", "source", "destination"}
+		},
 	}, f.createRule)
 	kit.Add(s, kit.Tool{
 		Name: "rule_update", Title: "Change a firewall rule", Access: kit.Operate, Destructive: true,
