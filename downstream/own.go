@@ -2,6 +2,7 @@ package downstream
 
 import (
 	"errors"
+	"reflect"
 
 	"github.com/mcpgw/mcpgw/downstream/builtin"
 	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
@@ -9,20 +10,10 @@ import (
 
 // Own is the part of [Config] that belongs to one preset each: a section called as the preset.
 type Own struct {
-	LLM *LLM `yaml:"llm" doc:"Of preset llm: provider, models, and what may be spent."`
+	LLM     *builtin.LLM     `yaml:"llm" doc:"Of preset llm: provider, models, and what may be spent."`
+	HTTP    *builtin.HTTP    `yaml:"http" doc:"Of preset http: the tools."`
+	OpenAPI *builtin.OpenAPI `yaml:"openapi" doc:"Of preset openapi: the document, and what of it becomes tools."`
 }
-
-// LLM is the section of the preset llm.
-type LLM = builtin.LLM
-
-// LLMFallback is an entry of llm.fallbacks.
-type LLMFallback = builtin.LLMFallback
-
-// DefaultLLM returns an LLM with every default filled in.
-func DefaultLLM() LLM { return builtin.DefaultLLM() }
-
-// DefaultLLMFallback returns an LLMFallback with every default filled in.
-func DefaultLLMFallback() LLMFallback { return builtin.DefaultLLMFallback() }
 
 // section is one of Own, with the preset that it belongs to.
 type section struct {
@@ -31,9 +22,15 @@ type section struct {
 }
 
 func (o *Own) sections() []section {
-	list := []section{{preset: "llm"}}
+	list := []section{{preset: "llm"}, {preset: "http"}, {preset: "openapi"}}
 	if o.LLM != nil {
 		list[0].value = o.LLM
+	}
+	if o.HTTP != nil {
+		list[1].value = o.HTTP
+	}
+	if o.OpenAPI != nil {
+		list[2].value = o.OpenAPI
 	}
 	return list
 }
@@ -52,6 +49,8 @@ func (c *Config) validateOwn() []error {
 	var errs []error
 	for _, s := range c.Own.sections() {
 		switch {
+		case s.value == nil && s.preset == c.Preset && s.preset != "llm":
+			errs = append(errs, fieldErrorf(s.preset, "missing: preset %s has no tools without it", s.preset))
 		case s.value == nil:
 		case s.preset != c.Preset:
 			errs = append(errs, fieldErrorf(s.preset, "only a server with preset: %s has it", s.preset))
@@ -78,4 +77,23 @@ func keyErrors(section string, err error) []error {
 		return []error{fieldErrorf(section+"."+k.Key, "%s", k.Msg)}
 	}
 	return []error{fieldErrorf(section, "%v", err)}
+}
+
+// Initial returns what a value of one of the types in [Own] is before anything is written over it, and false for other types.
+func Initial(t reflect.Type) (reflect.Value, bool) {
+	switch t {
+	case reflect.TypeFor[builtin.LLM]():
+		return reflect.ValueOf(builtin.DefaultLLM()), true
+	case reflect.TypeFor[builtin.LLMFallback]():
+		return reflect.ValueOf(builtin.DefaultLLMFallback()), true
+	case reflect.TypeFor[builtin.HTTP]():
+		return reflect.ValueOf(builtin.DefaultHTTP()), true
+	case reflect.TypeFor[builtin.HTTPTool]():
+		return reflect.ValueOf(builtin.DefaultHTTPTool()), true
+	case reflect.TypeFor[builtin.HTTPArg]():
+		return reflect.ValueOf(builtin.DefaultHTTPArg()), true
+	case reflect.TypeFor[builtin.OpenAPI]():
+		return reflect.ValueOf(builtin.DefaultOpenAPI()), true
+	}
+	return reflect.Value{}, false
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"host", "llm", "prometheus", "proxmox"}, Names()); diff != "" {
+	if diff := cmp.Diff([]string{"host", "http", "llm", "openapi", "prometheus", "proxmox"}, Names()); diff != "" {
 		t.Error(diff)
 	}
 	systems := lab.New()
@@ -27,6 +27,12 @@ func TestNames(t *testing.T) {
 			cfg.URL, cfg.Lab = lab.URL, systems
 		case NeedsURL(name):
 			cfg.URL = "https://192.0.2.1"
+		}
+		switch name {
+		case "http":
+			cfg.Options = &HTTP{Tools: []HTTPTool{{Name: "x", Description: "x", Method: "GET", Path: "/x"}}}
+		case "openapi":
+			cfg.Options = &OpenAPI{Document: "https://192.0.2.1/x", Include: []string{"*"}, MaxTools: 1}
 		}
 		if _, err := New(name, cfg); err != nil {
 			t.Error(err)

@@ -2,6 +2,7 @@ package builtin
 
 import (
 	"github.com/mcpgw/mcpgw/downstream/builtin/llm"
+	"github.com/mcpgw/mcpgw/downstream/builtin/rest"
 )
 
 // LLM is the section of the preset llm in gateway.yaml.
@@ -15,3 +16,28 @@ func DefaultLLM() LLM { return llm.DefaultOptions() }
 
 // DefaultLLMFallback returns an LLMFallback with every default filled in.
 func DefaultLLMFallback() LLMFallback { return llm.DefaultFallback() }
+
+// HTTP is the section of the preset http in gateway.yaml.
+type HTTP = rest.Options
+
+// HTTPTool is an entry of http.tools, HTTPArg one of its args, and HTTPAuth says how a token is sent.
+type (
+	HTTPTool = rest.Tool
+	HTTPArg  = rest.Arg
+	HTTPAuth = rest.Auth
+)
+
+// OpenAPI is the section of the preset openapi in gateway.yaml.
+type OpenAPI = rest.OpenAPI
+
+// DefaultHTTP returns an HTTP with every default filled in.
+func DefaultHTTP() HTTP { return HTTP{Auth: rest.DefaultAuth()} }
+
+// DefaultHTTPTool returns an HTTPTool with every default filled in.
+func DefaultHTTPTool() HTTPTool { return rest.DefaultTool() }
+
+// DefaultHTTPArg returns an HTTPArg with every default filled in.
+func DefaultHTTPArg() HTTPArg { return rest.DefaultArg() }
+
+// DefaultOpenAPI returns an OpenAPI with every default filled in.
+func DefaultOpenAPI() OpenAPI { return rest.DefaultOpenAPI() }

@@ -59,12 +59,11 @@ func (doc *document) initial(t reflect.Type) reflect.Value {
 		return reflect.ValueOf(gateway.DefaultFallback())
 	case reflect.TypeFor[gateway.CacheFallback]():
 		return reflect.ValueOf(gateway.DefaultCacheFallback())
-	case reflect.TypeFor[downstream.LLM]():
-		return reflect.ValueOf(downstream.DefaultLLM())
-	case reflect.TypeFor[downstream.LLMFallback]():
-		return reflect.ValueOf(downstream.DefaultLLMFallback())
 	case reflect.TypeFor[gateway.Pattern]():
 		return reflect.ValueOf(gateway.DefaultPattern())
+	}
+	if v, ok := downstream.Initial(t); ok {
+		return v
 	}
 	return reflect.Zero(t)
 }

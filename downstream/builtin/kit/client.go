@@ -50,6 +50,8 @@ type ClientOptions struct {
 	// AuthHold is how long credentials that were refused (401) are not tried again; 0 means 5 minutes. Several wrong attempts lock
 	// accounts.
 	AuthHold time.Duration
+	// Hidden are further secrets that no text of the system may show.
+	Hidden []string
 }
 
 // Refusal reports that the system understood a request and did not do it.
@@ -87,7 +89,7 @@ func NewClient(cfg *Config, opts ClientOptions) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	c.header, c.hidden = map[string]string{}, redactor(cfg)
+	c.header, c.hidden = map[string]string{}, redactor(cfg, opts.Hidden)
 	for name, value := range cfg.Headers {
 		c.header[http.CanonicalHeaderKey(name)] = value.Reveal()
 	}
@@ -95,13 +97,16 @@ func NewClient(cfg *Config, opts ClientOptions) (*Client, error) {
 }
 
 // redactor takes the secrets of cfg out of texts: some systems repeat the key that they refuse.
-func redactor(cfg *Config) *strings.Replacer {
+func redactor(cfg *Config, more []string) *strings.Replacer {
 	const telling = 6 // shorter values are words that texts contain by chance
 	var pairs []string
 	hide := func(s string) {
 		if len(s) >= telling {
 			pairs = append(pairs, s, "[redacted]")
 		}
+	}
+	for _, s := range more {
+		hide(s)
 	}
 	hide(cfg.Token.Reveal())
 	hide(cfg.Password.Reveal())

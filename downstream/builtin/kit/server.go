@@ -14,6 +14,7 @@ type Server struct {
 	cfg     Config
 	mcp     *mcp.Server
 	probe   func(context.Context) error
+	open    func(context.Context) error
 	mu      sync.Mutex
 	closers []func(context.Context) error // guarded by mu
 }
@@ -40,6 +41,10 @@ func (s *Server) MCP() *mcp.Server { return s.mcp }
 // finds out that a system is back (circuit_breaker.probe).
 func (s *Server) OnPing(probe func(context.Context) error) { s.probe = probe }
 
+// OnOpen has a session begin only after f has succeeded, such as in finding out which tools there are. It is called at the first request of
+// each session, and again after a failure.
+func (s *Server) OnOpen(f func(context.Context) error) { s.open = f }
+
 // OnClose has f called when the server is no longer used, such as to give back a session.
 func (s *Server) OnClose(f func(context.Context) error) {
 	s.mu.Lock()
@@ -65,6 +70,14 @@ func (s *Server) Close(ctx context.Context) error {
 // health is a middleware that asks the system behind the server on ping.
 func (s *Server) health(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		if s.open != nil && (method == "initialize" || method == "server/discover" || method == "tools/list") {
+			if err := s.open(ctx); err != nil {
+				if failed, ok := wireError(ctx, err); ok {
+					return nil, failed
+				}
+				return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: err.Error()}
+			}
+		}
 		if method == "ping" && s.probe != nil {
 			if err := s.probe(ctx); err != nil {
 				if failed, ok := wireError(ctx, err); ok {
