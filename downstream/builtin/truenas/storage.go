@@ -258,7 +258,7 @@ func (n *nas) disks(ctx context.Context, _ *kit.Call, in struct{ kit.Page }) (*k
 	}
 	l := kit.List(only(items, diskColumns, diskMore), in.Page, diskColumns...)
 	if len(notes) > 0 {
-		l.Note = strings.TrimPrefix(l.Note+"; "+strings.Join(notes, "; "), "; ")
+		l.Say(strings.Join(notes, "; "))
 	}
 	return l, nil
 }

@@ -142,7 +142,7 @@ func (n *nas) follow(ctx context.Context, c *kit.Call, id int, done string, wait
 	if !wait {
 		return out, nil
 	}
-	begun, misses := time.Now(), 0
+	begun, misses, shown := time.Now(), 0, 0.0
 	for pause := 200 * time.Millisecond; time.Since(begun) < jobTime; pause = min(pause*3/2, 3*time.Second) {
 		timer := time.NewTimer(pause)
 		select {
@@ -183,8 +183,9 @@ func (n *nas) follow(ctx context.Context, c *kit.Call, id int, done string, wait
 		if text == "" {
 			text = done
 		}
-		// Progress of MCP has to grow; a job that reports none still shows that it is alive by its time.
-		c.Progress(ctx, max(j.Progress.Percent, 0)+time.Since(begun).Seconds()/1e4, 100, clip(text, 200))
+		// MCP wants progress to grow; a job that reports none still shows that it is alive.
+		shown = max(j.Progress.Percent, shown+0.01)
+		c.Progress(ctx, shown, 100, clip(text, 200))
 	}
 	return out, nil
 }
