@@ -36,6 +36,7 @@ type Listing struct {
 
 	offset  int
 	columns []string // in the order of the text's table
+	about   string   // what Note says besides what was left out
 }
 
 // Item is one object of a listing.
@@ -60,25 +61,29 @@ func List(items []Item, page Page, columns ...string) *Listing {
 	}
 	if len(page.Fields) > 0 && len(l.Items) > 0 {
 		if unknown := unknownFields(items, page.Fields); len(unknown) > 0 {
-			l.Note = fmt.Sprintf("no item has %s (there is: %s)", strings.Join(unknown, ", "), strings.Join(keysOf(items), ", "))
+			l.about = fmt.Sprintf("no item has %s (there is: %s)", strings.Join(unknown, ", "), strings.Join(keysOf(items), ", "))
 		}
 	}
 	l.remark()
 	return l
 }
 
+// Say adds a sentence to the note, such as what could not be read.
+func (l *Listing) Say(text string) {
+	l.about = strings.TrimPrefix(l.about+"; "+text, "; ")
+	l.remark()
+}
+
 // remark says what was left out.
 func (l *Listing) remark() {
-	shown := l.offset + len(l.Items)
-	if l.NextOffset = 0; shown >= l.Total {
-		return
+	l.NextOffset, l.Note = 0, l.about
+	if shown := l.offset + len(l.Items); shown < l.Total {
+		l.NextOffset = shown
+		l.Note = fmt.Sprintf("%d of %d shown; offset=%d shows more, search= finds single ones", len(l.Items), l.Total, shown)
+		if l.about != "" {
+			l.Note = l.about + "; " + l.Note
+		}
 	}
-	l.NextOffset = shown
-	note := fmt.Sprintf("%d of %d shown; offset=%d shows more, search= finds single ones", len(l.Items), l.Total, shown)
-	if at := strings.Index(l.Note, " shown; offset="); at < 0 && l.Note != "" {
-		note = l.Note + "; " + note
-	}
-	l.Note = note
 }
 
 // Shrink implements Shrinker.

@@ -92,7 +92,7 @@ func (s *server) query(ctx context.Context, _ *kit.Call, in queryArgs) (*kit.Lis
 	}
 	l := kit.List(items, kit.Page{Limit: in.Limit, Offset: in.Offset}, "series", "value")
 	if warnings != "" {
-		l.Note = strings.Trim(l.Note+"; "+warnings, "; ")
+		l.Say(warnings)
 	}
 	return l, nil
 }

@@ -176,7 +176,7 @@ func (p *server) backups(ctx context.Context, c *kit.Call, in backupsArgs) (*kit
 	slices.SortStableFunc(items, func(a, b kit.Item) int { return strings.Compare(b["created"].(string), a["created"].(string)) })
 	l := kit.List(items, in.Page, "vmid", "created", "size_gib", "storage", "node", "protected", "verified", "notes", "volume")
 	if len(missing) > 0 {
-		l.Note = strings.TrimPrefix(l.Note+"; not read: "+strings.Join(missing, ", "), "; ")
+		l.Say("not read: " + strings.Join(missing, ", "))
 	}
 	return l, nil
 }

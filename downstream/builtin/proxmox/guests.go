@@ -264,7 +264,7 @@ func (p *server) metrics(ctx context.Context, _ *kit.Call, in metricsArgs) (*kit
 	}
 	l := kit.List(shortTable(points, 24), kit.Page{Limit: 24}, "time", "cpu_percent", "mem_gib", "net_in_kib_s", "net_out_kib_s", "disk_read_kib_s", "disk_write_kib_s", "io_wait_percent", "load")
 	if len(points) > 24 {
-		l.Note = fmt.Sprintf("each row is the average of about %d measurements", (len(points)+23)/24)
+		l.Say(fmt.Sprintf("each row is the average of about %d measurements", (len(points)+23)/24))
 	}
 	return l, nil
 }
