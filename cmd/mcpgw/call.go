@@ -34,7 +34,7 @@ Progress and the log of the call go to the error stream. --output json prints th
 ` + exitCodes,
 		Example: `  mcpgw call circuit_status
   mcpgw call host__processes limit=5 sort=memory
-  mcpgw call files__read --args '{"path": "notes.txt"}'`,
+  mcpgw call host__processes --args '{"limit": 3}'`,
 		Args: cobra.MinimumNArgs(1),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {

@@ -4,6 +4,10 @@
 //	go run ./integration/docs            all pages
 //	go run ./integration/docs README.md  some of them
 //
+// In a console block the commands stand after "$ ", and what follows is their output: each of its lines must come, in this order, with all
+// words that are not numbers or times ("…" stands for anything). "console eventually" repeats a command until its output is so. "yaml
+// gateway.yaml" is the file of the page's own gateway, for the commands that follow. npx is one of ours, which starts a test server.
+//
 // What cannot run here (docker, systemctl, clients of others) must be on the list of such programs, and is counted. A block that is no
 // complete example says so: "yaml fragment" or "sh example".
 package main
@@ -53,6 +57,9 @@ func run(ctx context.Context, pages []string) error {
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	bin, err := harness.Build(ctx, dir, "./cmd/mcpgw")
 	if err != nil {
+		return err
+	}
+	if _, err := harness.Build(ctx, dir, "./integration/testserver"); err != nil {
 		return err
 	}
 	bad := 0

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ type runner struct {
 	root, bin, page string
 
 	dir     string // of the current page: the working folder of its commands
+	file    string // gateway.yaml that the page shows; "" for the default one
 	gateway *harness.Server
 
 	checked, ran, left int
@@ -69,7 +71,12 @@ func (p *runner) all(ctx context.Context, dir string, blocks []block) error {
 		switch b.kind {
 		case "yaml":
 			p.configuration(ctx, b)
-		case "sh", "console", "bash":
+		case "yaml gateway.yaml":
+			p.configuration(ctx, b)
+			if err := p.ownFile(ctx, b); err != nil {
+				return err
+			}
+		case "sh", "console", "bash", eventually:
 			if err := p.commands(ctx, b); err != nil {
 				return err
 			}
@@ -81,7 +88,7 @@ func (p *runner) all(ctx context.Context, dir string, blocks []block) error {
 	return nil
 }
 
-// fixtures puts there what examples take for granted: the files of clients that are imported from.
+// fixtures puts there what examples take for granted: the files of clients that are imported from, and an npx that starts a server of ours.
 func (p *runner) fixtures() error {
 	for name, text := range map[string]string{
 		".cursor/mcp.json":           `{"mcpServers":{"notes":{"command":"true"}}}`,
@@ -96,7 +103,11 @@ func (p *runner) fixtures() error {
 			return err
 		}
 	}
-	return nil
+	npx := filepath.Join(p.dir, "bin", "npx")
+	if err := os.MkdirAll(filepath.Dir(npx), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(npx, []byte("#!/bin/sh\nexec '"+filepath.Join(filepath.Dir(p.bin), "testserver")+"'\n"), 0o700) //nolint:gosec // a program
 }
 
 // configuration has mcpgw check a gateway.yaml, or a part of one that has its downstreams at the margin.
@@ -135,7 +146,8 @@ func (p *runner) configuration(ctx context.Context, b block) {
 
 // env has a value for every variable that a text names.
 func (p *runner) env(text string) []string {
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.dir, "NO_COLOR=1"}
+	path := strings.Join([]string{filepath.Join(p.dir, "bin"), filepath.Dir(p.bin), os.Getenv("PATH")}, string(os.PathListSeparator))
+	env := []string{"PATH=" + path, "HOME=" + p.dir, "NO_COLOR=1"}
 	for _, m := range variable.FindAllStringSubmatch(text, -1) {
 		if m[1] == "HOME" {
 			continue
@@ -149,17 +161,21 @@ func (p *runner) env(text string) []string {
 	return env
 }
 
-// start starts the page's gateway when the first command needs it.
+// start starts the page's gateway when the first command needs it: with the file that the page shows, or else the default one.
 func (p *runner) start(ctx context.Context) error {
 	if p.gateway != nil {
 		return nil
 	}
-	yaml, err := os.ReadFile(filepath.Join(p.root, "gateway.yaml"))
-	if err != nil {
-		return err
+	text := p.file
+	if text == "" {
+		yaml, err := os.ReadFile(filepath.Join(p.root, "gateway.yaml"))
+		if err != nil {
+			return err
+		}
+		text = strings.Replace(string(yaml), usual, usual+"\n  admin_tools: true", 1)
 	}
-	text := strings.Replace(string(yaml), "listen: 127.0.0.1:8080", "listen: LISTEN\n  admin_tools: true", 1)
-	if p.gateway, err = harness.StartGateway(ctx, p.bin, p.dir, text); err != nil {
+	var err error
+	if p.gateway, err = harness.StartGateway(ctx, p.bin, p.dir, strings.ReplaceAll(text, usual, "listen: LISTEN"), p.env(text)...); err != nil {
 		return err
 	}
 	return p.gateway.Until(ctx, "the servers to be ready", func() error {
@@ -171,6 +187,25 @@ func (p *runner) start(ctx context.Context) error {
 	})
 }
 
+// usual is where the files of the documentation listen; the gateways of the pages get addresses of their own.
+const usual = "listen: 127.0.0.1:8080"
+
+// ownFile makes a block the gateway.yaml of the page. A gateway that runs already takes it over.
+func (p *runner) ownFile(ctx context.Context, b block) error {
+	p.file = b.text
+	if p.gateway == nil {
+		return nil
+	}
+	text := strings.ReplaceAll(p.file, usual, "listen: "+p.gateway.Addr)
+	if err := os.WriteFile(filepath.Join(p.dir, "gateway.yaml"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	if fault := p.execute(ctx, step{line: "curl -sS -X POST http://127.0.0.1:8080/-/reload"}); fault != "" {
+		p.fault(b, "%s", fault)
+	}
+	return nil
+}
+
 func (p *runner) command(ctx context.Context, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, p.bin, args...)
 	cmd.Dir, cmd.Env = p.dir, p.env("")
@@ -178,15 +213,27 @@ func (p *runner) command(ctx context.Context, args []string) *exec.Cmd {
 	return cmd
 }
 
-// commands runs the lines of a block. In a console block only what follows a "$" is a command; where there is none, every line is.
-func (p *runner) commands(ctx context.Context, b block) error {
+// step is a command of a block, with the output that the block shows.
+type step struct {
+	line string
+	want []string
+	wait bool // repeat it until the output is as shown
+}
+
+// steps returns the commands of a block. In a console block only what follows a "$" is a command, and the rest is output; where there is
+// no "$", every line is a command.
+func steps(b block) []step {
 	text := strings.ReplaceAll(b.text, "\\\n", " ")
 	prompted := strings.Contains("\n"+text, "\n$ ")
+	var list []step
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if prompted {
 			rest, ok := strings.CutPrefix(line, "$ ")
 			if !ok {
+				if last := len(list) - 1; last >= 0 && line != "" {
+					list[last].want = append(list[last].want, line)
+				}
 				continue
 			}
 			line = rest
@@ -197,7 +244,14 @@ func (p *runner) commands(ctx context.Context, b block) error {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if err := p.line(ctx, b, line); err != nil {
+		list = append(list, step{line: line, wait: b.kind == eventually})
+	}
+	return list
+}
+
+func (p *runner) commands(ctx context.Context, b block) error {
+	for _, s := range steps(b) {
+		if err := p.line(ctx, b, s); err != nil {
 			return err
 		}
 	}
@@ -207,8 +261,8 @@ func (p *runner) commands(ctx context.Context, b block) error {
 var assignment = regexp.MustCompile(`^\w+=("[^"]*"|'[^']*'|\$\([^)]*\)|\S*)\s*`)
 
 // line runs one command line.
-func (p *runner) line(ctx context.Context, b block, line string) error {
-	bare := line
+func (p *runner) line(ctx context.Context, b block, s step) error {
+	bare := s.line
 	for assignment.MatchString(bare) {
 		bare = strings.TrimSpace(assignment.ReplaceAllString(bare, ""))
 	}
@@ -221,7 +275,7 @@ func (p *runner) line(ctx context.Context, b block, line string) error {
 	case "mcpgw", "curl":
 	default:
 		if !slices.Contains(elsewhere, name) {
-			p.fault(b, "%q is neither a command of mcpgw nor on the list of what cannot run here", line)
+			p.fault(b, "%q is neither a command of mcpgw nor on the list of what cannot run here", s.line)
 			return nil
 		}
 		if name == "go" || name == ".ci/run" {
@@ -235,9 +289,26 @@ func (p *runner) line(ctx context.Context, b block, line string) error {
 	if err := p.start(ctx); err != nil {
 		return err
 	}
-	p.execute(ctx, b, bare)
-	return nil
+	s.line = bare
+	for until := time.Now().Add(patience); ; {
+		fault := p.execute(ctx, s)
+		if fault == "" {
+			p.ran++
+			return nil
+		}
+		if !s.wait || time.Now().After(until) || ctx.Err() != nil {
+			p.fault(b, "%s", fault)
+			return nil
+		}
+		time.Sleep(300 * time.Millisecond) // between two looks at a real gateway
+	}
 }
+
+// patience is how long an example may take to become true in a block that says "eventually".
+const (
+	patience   = 100 * time.Second
+	eventually = "console eventually"
+)
 
 // known looks whether the package, or the step, that a command names exists; such commands run by themselves in .ci/run.
 func (p *runner) known(b block, line string) {
@@ -259,61 +330,63 @@ var placeholders = strings.NewReplacer("NAME", "host", "http://127.0.0.1:8080", 
 // forever are commands that end when they are told to.
 var forever = regexp.MustCompile(`\bmcpgw (serve|stdio)\b|--watch\b|\s-w\b`)
 
-// execute runs a command of mcpgw, or curl, by the shell, and wants it to end well.
-func (p *runner) execute(ctx context.Context, b block, line string) {
-	shell := strings.ReplaceAll(placeholders.Replace(line), "ADDRESS", p.gateway.Addr)
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+// execute runs a command of mcpgw, or curl, by the shell, and says what was not as it should be; "" if it ended well and its output is that
+// of the example.
+func (p *runner) execute(ctx context.Context, s step) string {
+	shell := strings.ReplaceAll(placeholders.Replace(s.line), "ADDRESS", p.gateway.Addr)
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", "set -o pipefail; "+shell)
 	cmd.Dir = p.dir
-	if strings.Contains(line, "mcpgw init") { // it begins in an empty folder
+	if strings.Contains(s.line, "mcpgw init") { // it begins in an empty folder
 		var err error
 		if cmd.Dir, err = os.MkdirTemp(p.dir, "new-"); err != nil {
-			p.fault(b, "%v", err)
-			return
+			return err.Error()
 		}
 	}
-	cmd.Env = append(p.env(""), "PATH="+filepath.Dir(p.bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Env = p.env(p.file)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	if forever.MatchString(line) {
-		p.runAWhile(b, line, cmd)
-		return
+	if forever.MatchString(s.line) {
+		return p.runAWhile(s, cmd)
 	}
 	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	// 3 says that a server cannot be used: true of some examples.
-	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 3 && strings.HasPrefix(line, "mcpgw ")) {
-		p.fault(b, "%s: %v\n%s", line, err, tail(out))
-		return
+	if line := missing(s.want, string(out)); line != "" {
+		return fmt.Sprintf("%s: the output has no such line (any more): %s\nIt is:\n%s", s.line, line, tail(out))
 	}
-	p.ran++
+	var exit *exec.ExitError
+	// An example that shows its output may show a failure. 3 says that a server cannot be used: true of some examples.
+	if err != nil && !(errors.As(err, &exit) && (len(s.want) > 0 || exit.ExitCode() == 3 && strings.HasPrefix(s.line, "mcpgw "))) {
+		return fmt.Sprintf("%s: %v\n%s", s.line, err, tail(out))
+	}
+	return ""
 }
 
 // runAWhile starts a command that goes on, and ends it.
-func (p *runner) runAWhile(b block, line string, cmd *exec.Cmd) {
-	if strings.Contains(line, "mcpgw serve") { // beside the page's own gateway
+func (p *runner) runAWhile(s step, cmd *exec.Cmd) string {
+	if strings.Contains(s.line, "mcpgw serve") { // beside the page's own gateway
 		cmd.Args[2] = strings.Replace(cmd.Args[2], "mcpgw serve", "mcpgw serve --listen 127.0.0.1:0", 1)
 	}
 	in, err := cmd.StdinPipe() // stdio ends with its input
 	if err != nil {
-		p.fault(b, "%v", err)
-		return
+		return err.Error()
 	}
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
+	out := &output{}
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
-		p.fault(b, "%s: %v", line, err)
-		return
+		return fmt.Sprintf("%s: %v", s.line, err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	select {
-	case err := <-done:
-		p.fault(b, "%s ended by itself: %v\n%s", line, err, tail([]byte(out.String())))
-		return
-	case <-time.After(1500 * time.Millisecond):
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for since := time.Now(); time.Since(since) < 1500*time.Millisecond || missing(s.want, out.String()) != "" && time.Since(since) < 15*time.Second; {
+		select {
+		case err := <-done:
+			return fmt.Sprintf("%s ended by itself: %v\n%s", s.line, err, tail([]byte(out.String())))
+		case <-look.C:
+		}
 	}
 	_ = in.Close()
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // it may have ended with its input
@@ -321,15 +394,34 @@ func (p *runner) runAWhile(b block, line string, cmd *exec.Cmd) {
 	case err := <-done:
 		var exit *exec.ExitError
 		if err != nil && !(errors.As(err, &exit) && exit.ProcessState.Sys().(syscall.WaitStatus).Signaled()) {
-			p.fault(b, "%s did not end well: %v\n%s", line, err, tail([]byte(out.String())))
-			return
+			return fmt.Sprintf("%s did not end well: %v\n%s", s.line, err, tail([]byte(out.String())))
 		}
 	case <-time.After(20 * time.Second):
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		p.fault(b, "%s did not end when it was told to", line)
-		return
+		return s.line + " did not end when it was told to"
 	}
-	p.ran++
+	if line := missing(s.want, out.String()); line != "" {
+		return fmt.Sprintf("%s: the output has no such line (any more): %s\nIt is:\n%s", s.line, line, tail([]byte(out.String())))
+	}
+	return ""
+}
+
+// output is what a program that still runs has printed.
+type output struct {
+	mu sync.Mutex
+	b  strings.Builder // guarded by mu
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 func tail(b []byte) string {
