@@ -11,9 +11,18 @@ var presetPolicies = map[string]func(*Policies){
 	// What is behind these is not known: they have the defaults.
 	"http":    func(*Policies) {},
 	"openapi": func(*Policies) {},
-	// Silence is what counts: the server reports progress while a provider thinks, and ends a completion that shows none.
+	// A controller takes seconds for each answer and works on few things at a time. RAC0218 (no free session) counts for nothing.
+	"idrac": func(p *Policies) {
+		p.patience(time.Minute, 2*time.Minute)
+		p.CircuitBreaker.HalfOpenTimeout = time.Minute
+		p.Bulkhead.MaxConcurrent = 2
+		p.Bulkhead.Timeout = 30 * time.Second
+	},
+	// The server reports progress while a provider thinks, which lifts these limits, and ends a completion after llm.idle_timeout of silence.
+	// They are for clients that want no progress: those give up after a minute.
 	"llm": func(p *Policies) {
-		p.patience(2*time.Minute, 3*time.Minute)
+		p.patience(50*time.Second, 50*time.Second)
+		p.CircuitBreaker.HalfOpenTimeout = 50 * time.Second
 		p.Bulkhead.MaxConcurrent = 4
 	},
 	// What runs as a job, or is applied, reports progress, and is given longer for it. 500 is how it refuses what it stumbles over, and no

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -146,7 +147,8 @@ func (a *app) connect(ctx context.Context, file *config.File, timeout time.Durat
 	if err != nil {
 		return err
 	}
-	gw := gateway.New(gateway.Options{Logger: log, Version: thisBuild().Version})
+	said := &kept{}
+	gw := gateway.New(gateway.Options{Logger: slog.New(remarks{log.Handler(), said}), Version: thisBuild().Version})
 	defer closeGateway(context.WithoutCancel(ctx), gw, file.Settings.Gateway.Timeouts.Shutdown, log)
 	if _, err := gw.Apply(ctx, file.Settings); err != nil {
 		return err
@@ -183,7 +185,7 @@ func (a *app) connect(ctx context.Context, file *config.File, timeout time.Durat
 	}
 	r.Clashes = gw.Clashes()
 	r.advise(gw.Tools())
-	r.Advice = append(r.Advice, <-certificates...)
+	r.Advice = append(append(r.Advice, <-certificates...), said.all()...)
 	return nil
 }
 

@@ -186,7 +186,7 @@ func (g *generator) make(raw []byte) error {
 			g.api.prefix = strings.TrimRight(u.EscapedPath(), "/")
 		}
 	}
-	list, left := choose(doc, g.opts)
+	list, left := choose(doc, g.opts, g.cfg.Access)
 	for _, o := range list {
 		if err := g.api.add(g.kit, o); err != nil {
 			left = append(left, leftOut{o.tool.Name, err.Error()})
@@ -194,7 +194,7 @@ func (g *generator) make(raw []byte) error {
 	}
 	g.report(len(list), left)
 	if len(list) == 0 {
-		return fmt.Errorf("openapi.include: no operation of %s matches %s", g.opts.Document, strings.Join(g.opts.Include, ", "))
+		return fmt.Errorf("openapi.include: no operation of %s matches %s with access: %s", g.opts.Document, strings.Join(g.opts.Include, ", "), g.cfg.Access)
 	}
 	return nil
 }
@@ -221,7 +221,7 @@ func (g *generator) report(tools int, left []leftOut) {
 }
 
 // choose returns the operations that become tools, in a stable order, and those that do not although they were asked for.
-func choose(doc *openapi3.T, opts *OpenAPI) (list []*operation, left []leftOut) {
+func choose(doc *openapi3.T, opts *OpenAPI, access kit.Access) (list []*operation, left []leftOut) {
 	paths := doc.Paths.Map()
 	names := map[string]bool{}
 	for _, path := range slices.Sorted(mapKeys(paths)) {
@@ -239,6 +239,8 @@ func choose(doc *openapi3.T, opts *OpenAPI) (list []*operation, left []leftOut) 
 			switch {
 			case err != nil:
 				left = append(left, leftOut{nameOf(method, path, op), err.Error()})
+				continue
+			case o.tool.Access > access: // as with all tools beyond it
 				continue
 			case len(list) >= opts.MaxTools:
 				left = append(left, leftOut{o.tool.Name, fmt.Sprintf("max_tools is %d", opts.MaxTools)})
