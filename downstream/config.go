@@ -24,7 +24,7 @@ type Config struct {
 	Transport string                      `yaml:"transport" default:"auto" enum:"auto|streamable|sse" doc:"HTTP transport of url. auto tries streamable HTTP, then the legacy HTTP+SSE."`
 	Headers   map[string]telemetry.Secret `yaml:"headers" doc:"HTTP headers sent with every request to url."`
 
-	Preset string `yaml:"preset" enum:"host|http|llm|openapi|pfsense|prometheus|proxmox|truenas" doc:"Built-in server."`
+	Preset string `yaml:"preset" enum:"host|http|idrac|llm|openapi|pfsense|prometheus|proxmox|truenas" doc:"Built-in server."`
 	System `yaml:",inline"`
 	Own    `yaml:",inline"`
 

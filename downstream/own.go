@@ -11,6 +11,7 @@ import (
 // Own is the part of [Config] that belongs to one preset each: a section called as the preset.
 type Own struct {
 	LLM     *builtin.LLM     `yaml:"llm" doc:"Of preset llm: provider, models, and what may be spent."`
+	IDRAC   *builtin.IDRAC   `yaml:"idrac" doc:"Of preset idrac: how to log in."`
 	HTTP    *builtin.HTTP    `yaml:"http" doc:"Of preset http: the tools."`
 	OpenAPI *builtin.OpenAPI `yaml:"openapi" doc:"Of preset openapi: the document, and what of it becomes tools."`
 }
@@ -22,7 +23,7 @@ type section struct {
 }
 
 func (o *Own) sections() []section {
-	list := []section{{preset: "llm"}, {preset: "http"}, {preset: "openapi"}}
+	list := []section{{preset: "llm"}, {preset: "http"}, {preset: "openapi"}, {preset: "idrac"}}
 	if o.LLM != nil {
 		list[0].value = o.LLM
 	}
@@ -31,6 +32,9 @@ func (o *Own) sections() []section {
 	}
 	if o.OpenAPI != nil {
 		list[2].value = o.OpenAPI
+	}
+	if o.IDRAC != nil {
+		list[3].value = o.IDRAC
 	}
 	return list
 }
@@ -49,7 +53,7 @@ func (c *Config) validateOwn() []error {
 	var errs []error
 	for _, s := range c.Own.sections() {
 		switch {
-		case s.value == nil && s.preset == c.Preset && s.preset != "llm":
+		case s.value == nil && s.preset == c.Preset && s.preset != "llm" && s.preset != "idrac":
 			errs = append(errs, fieldErrorf(s.preset, "missing: preset %s has no tools without it", s.preset))
 		case s.value == nil:
 		case s.preset != c.Preset:
@@ -86,6 +90,8 @@ func Initial(t reflect.Type) (reflect.Value, bool) {
 		return reflect.ValueOf(builtin.DefaultLLM()), true
 	case reflect.TypeFor[builtin.LLMFallback]():
 		return reflect.ValueOf(builtin.DefaultLLMFallback()), true
+	case reflect.TypeFor[builtin.IDRAC]():
+		return reflect.ValueOf(builtin.DefaultIDRAC()), true
 	case reflect.TypeFor[builtin.HTTP]():
 		return reflect.ValueOf(builtin.DefaultHTTP()), true
 	case reflect.TypeFor[builtin.HTTPTool]():

@@ -13,6 +13,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/mcpgw/mcpgw/downstream/builtin/idrac"
+	idracsim "github.com/mcpgw/mcpgw/downstream/builtin/idrac/sim"
 	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
 	"github.com/mcpgw/mcpgw/downstream/builtin/lab"
 	"github.com/mcpgw/mcpgw/downstream/builtin/llm"
@@ -47,6 +49,7 @@ type preset struct {
 var presets = map[string]preset{
 	"host":       {host: newHost},
 	"http":       {system: rest.New},
+	"idrac":      {system: idrac.New, simulate: idracsim.New},
 	"openapi":    {system: rest.NewOpenAPI},
 	"llm":        {system: llm.New, simulate: llmsim.New},
 	"pfsense":    {system: pfsense.New, simulate: pfsensesim.New},

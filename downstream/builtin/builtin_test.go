@@ -15,7 +15,7 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	if diff := cmp.Diff([]string{"host", "http", "llm", "openapi", "prometheus", "proxmox"}, Names()); diff != "" {
+	if diff := cmp.Diff([]string{"host", "http", "idrac", "llm", "openapi", "pfsense", "prometheus", "proxmox", "truenas"}, Names()); diff != "" {
 		t.Error(diff)
 	}
 	systems := lab.New()

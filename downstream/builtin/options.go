@@ -1,6 +1,7 @@
 package builtin
 
 import (
+	"github.com/mcpgw/mcpgw/downstream/builtin/idrac"
 	"github.com/mcpgw/mcpgw/downstream/builtin/llm"
 	"github.com/mcpgw/mcpgw/downstream/builtin/rest"
 )
@@ -16,6 +17,12 @@ func DefaultLLM() LLM { return llm.DefaultOptions() }
 
 // DefaultLLMFallback returns an LLMFallback with every default filled in.
 func DefaultLLMFallback() LLMFallback { return llm.DefaultFallback() }
+
+// IDRAC is the section of the preset idrac in gateway.yaml.
+type IDRAC = idrac.Options
+
+// DefaultIDRAC returns an IDRAC with every default filled in.
+func DefaultIDRAC() IDRAC { return idrac.DefaultOptions() }
 
 // HTTP is the section of the preset http in gateway.yaml.
 type HTTP = rest.Options
