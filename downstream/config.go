@@ -79,6 +79,7 @@ type RestartConfig struct {
 	InitialDelay time.Duration `yaml:"initial_delay" default:"250ms" doc:"Before the second attempt; the first is immediate."`
 	MaxDelay     time.Duration `yaml:"max_delay" default:"30s" doc:"The delay doubles up to this."`
 	HealthyAfter time.Duration `yaml:"healthy_after" default:"10s" doc:"A session that lasted this long makes the next attempt immediate again."`
+	WedgedAfter  time.Duration `yaml:"wedged_after" default:"30s" doc:"A process is ended and started again if, after a call to it timed out, it is asked for a sign of life and writes nothing at all for this long. Calls that are still within their own time are waited for."`
 	Refresh      time.Duration `yaml:"refresh" default:"5m" doc:"How often the catalogue is listed again without being told of a change."`
 }
 
@@ -98,7 +99,8 @@ func DefaultConfig() Config {
 			Stderr: 64 << 10, Connections: 256,
 		},
 		Restart: RestartConfig{
-			InitialDelay: 250 * time.Millisecond, MaxDelay: 30 * time.Second, HealthyAfter: 10 * time.Second, Refresh: 5 * time.Minute,
+			InitialDelay: 250 * time.Millisecond, MaxDelay: 30 * time.Second, HealthyAfter: 10 * time.Second, WedgedAfter: 30 * time.Second,
+			Refresh: 5 * time.Minute,
 		},
 		Replicas: ReplicasConfig{EjectAfter: 3, EjectFor: 30 * time.Second, EjectMax: 5 * time.Minute, PanicThreshold: 0.5},
 	}
@@ -181,7 +183,7 @@ func (c *Config) validateBounds() []error {
 		"timeouts.call": c.Timeouts.Call, "timeouts.max_call": c.Timeouts.MaxCall, "timeouts.list": c.Timeouts.List,
 		"timeouts.ready": c.Timeouts.Ready, "timeouts.close": c.Timeouts.Close, "timeouts.idle": c.Timeouts.Idle,
 		"restart.initial_delay": c.Restart.InitialDelay, "restart.max_delay": c.Restart.MaxDelay,
-		"restart.healthy_after": c.Restart.HealthyAfter, "restart.refresh": c.Restart.Refresh,
+		"restart.healthy_after": c.Restart.HealthyAfter, "restart.wedged_after": c.Restart.WedgedAfter, "restart.refresh": c.Restart.Refresh,
 	} {
 		if d <= 0 {
 			errs = append(errs, fieldErrorf(key, "must be more than 0, found %s", d))

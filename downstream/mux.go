@@ -23,6 +23,7 @@ type writeFunc func(ctx context.Context, msg []byte) error
 type muxConfig struct {
 	limits Limits
 	grace  time.Duration // for telling the server that a request was given up
+	silent func()        // called when the time of a request is over without an answer; must not block; nil for nobody
 	log    *slog.Logger
 }
 
@@ -54,6 +55,7 @@ type mux struct {
 	ctx     context.Context // of what belongs to no call; ends with the session
 	cancel  context.CancelCauseFunc
 	wg      sync.WaitGroup
+	heard   atomic.Int64 // messages received, whatever they were
 	dropped dropCounts
 }
 
@@ -264,6 +266,7 @@ func (m *mux) notWritten(ctx context.Context, p *pending, err error, tell bool) 
 		if !errors.Is(cause, context.DeadlineExceeded) {
 			return cause
 		}
+		m.isSilent()
 		return &UnavailableError{Class: "overloaded", Err: fmt.Errorf("the server has not read its earlier input: %w", cause)}
 	case cause != nil:
 		return m.givenUp(ctx, p, tell)
@@ -277,12 +280,21 @@ func (m *mux) givenUp(ctx context.Context, p *pending, tell bool) error {
 	class := "cancelled"
 	if errors.Is(cause, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		class = "timeout"
+		if !p.own {
+			m.isSilent()
+		}
 	}
 	m.forget(p) // before the server hears of it: whatever it answers now is late
 	if tell {
 		m.spawn(func() { m.tellCancelled(p.id, cause.Error()) })
 	}
 	return &LostError{Class: class, Err: cause}
+}
+
+func (m *mux) isSilent() {
+	if m.cfg.silent != nil {
+		m.cfg.silent()
+	}
 }
 
 // tellCancelled sends notifications/cancelled for a request of ours.

@@ -16,6 +16,7 @@ import (
 // receive takes one message that the server sent. The mux owns line from then on: results and params are parts of it. It is
 // called by one goroutine at a time, and hands notifications on before it returns. Nothing in line ends the session.
 func (m *mux) receive(line []byte) {
+	m.heard.Add(1)
 	msg, err := wire.Parse(line, m.cfg.limits.Depth)
 	if errors.Is(err, wire.ErrBatch) && m.batches() {
 		if all, err := wire.Batch(line, m.cfg.limits.Depth); err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -342,7 +343,7 @@ func (s *Server) ready(ctx context.Context) (*mainLink, error) {
 			return nil, &UnavailableError{Class: "stopped", Err: errors.New("it is stopped")}
 		}
 		if wait := time.Until(st.NextTry); !st.NextTry.IsZero() && wait > 0 {
-			return nil, &UnavailableError{Class: "connect", RetryAfter: wait, Err: reason(st.LastError, away), Incident: attempt{s, n}}
+			return nil, &UnavailableError{Class: awayClass(away), RetryAfter: wait, Err: reason(away), Incident: attempt{s, n}}
 		}
 		select {
 		case <-waiting:
@@ -376,13 +377,24 @@ func orElse(s, otherwise string) string {
 	return s
 }
 
+// awayClass is the class of a call that was not sent because no session could be opened, or the last one ended.
+func awayClass(away error) string {
+	if e := (*UnavailableError)(nil); errors.As(away, &e) && (e.Class == "dns" || e.Class == "tls") {
+		return e.Class
+	}
+	return "connect"
+}
+
 // reason is what a call that was not sent is told of the failed attempt to open a session. Of that error only the HTTP status is kept:
 // an answer to the handshake is not one to the call.
-func reason(text string, away error) error {
+func reason(away error) error {
 	if status := (*StatusError)(nil); errors.As(away, &status) {
 		return status
 	}
-	return errors.New(orElse(text, "not connected"))
+	if away == nil {
+		return errors.New("not connected")
+	}
+	return errors.New(strings.TrimPrefix(away.Error(), "server unavailable: "))
 }
 
 // Close refuses new calls, waits for those in flight until ctx is done, ends every session and process, and waits for that too.

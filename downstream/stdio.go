@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcpgw/mcpgw/downstream/internal/proc"
@@ -74,8 +75,8 @@ func (s *stdioOpener) attempt(ctx context.Context, o opening, legacy bool) (*std
 	if err != nil {
 		return nil, nil, err
 	}
-	l := &stdioLink{command: s.cfg.Command, child: child, turn: make(chan struct{}, 1), closeAfter: s.cfg.Timeouts.Close}
-	l.mux = newMux(l.send, o, muxConfig{limits: s.cfg.Limits, grace: s.cfg.Timeouts.Close, log: s.log})
+	l := &stdioLink{command: s.cfg.Command, child: child, turn: make(chan struct{}, 1), closeAfter: s.cfg.Timeouts.Close, wedgedAfter: s.cfg.Restart.WedgedAfter}
+	l.mux = newMux(l.send, o, muxConfig{limits: s.cfg.Limits, grace: s.cfg.Timeouts.Close, silent: l.suspect, log: s.log})
 	l.reader.Go(func() { l.read(int(s.cfg.Limits.MessageBytes)) })
 	var p *peer
 	if legacy {
@@ -106,6 +107,9 @@ type stdioLink struct {
 	closeAfter time.Duration
 	turn       chan struct{} // holds one element while a message is being written
 	reader     sync.WaitGroup
+
+	wedgedAfter time.Duration
+	watching    atomic.Bool // somebody is finding out whether the process is wedged
 }
 
 // read takes what the server writes until it ends, then ends the session.

@@ -109,6 +109,10 @@ func (f faulty) serve() {
 			}
 			revision, _ := wire.GetString(m.Params, "protocolVersion")
 			say(`{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":%s,"capabilities":{"tools":{}},"serverInfo":{"name":"faulty","version":"1"},"instructions":"be kind"}}`, m.ID, wire.Quote(revision))
+		case "ping":
+			if f.has("pings") {
+				say(`{"jsonrpc":"2.0","id":%s,"result":{}}`, m.ID)
+			}
 		case "tools/call":
 			f.tool(m)
 		}

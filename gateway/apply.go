@@ -125,7 +125,7 @@ func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was 
 		}
 	}
 	tg.server, err = downstream.New(name, cfg, downstream.Options{
-		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed, Former: former, Lab: g.lab, Events: g.obs.downstream(name),
+		Logger: g.opts.Logger, Version: g.opts.Version, Changed: g.markDirty, Seed: seed, Former: former, Lab: g.lab, Events: g.downstreamEvents(name, tg.policy),
 		Upcalls: func(method string, params json.RawMessage) { g.sharedUpcall(tg, method, params) },
 		Ready: func() {
 			tg.ready.Store(time.Now().UnixNano())

@@ -355,17 +355,26 @@ func (g *Gateway) newPolicy(name string, p Policies, cfg *downstream.Config) (*p
 			Timeout: func(context.Context, resilience.Call, *resilience.TimeoutError) {
 				pol.last.set(resilience.ClassTimeout)
 			},
-			Late: pol.late(g, name),
 		}),
 	})
 	return pol, err
 }
 
-// late logs answers that came when their callers were gone: they were acted on although the callers were told that it is not known.
-func (pol *policy) late(g *Gateway, name string) func(context.Context, resilience.Call, error) {
-	return func(ctx context.Context, c resilience.Call, err error) {
-		g.log.InfoContext(ctx, "answer after its caller was gone", "downstream", name, "tool", c.Key, "err", err)
+// downstreamEvents is what a Server tells of itself, for metrics and for its policies.
+func (g *Gateway) downstreamEvents(name string, pol *policy) downstream.Events {
+	ev := g.obs.downstream(name)
+	count := ev.Late
+	var late atomic.Int64
+	ev.Late = func(failed bool) {
+		pol.guard.Late()
+		if n := late.Add(1); n <= 10 || n%100 == 0 { // a server can send them as fast as it likes
+			g.log.Info("answer after its caller was gone: it was executed, which the caller does not know", "downstream", name, "failed", failed, "so_far", n)
+		}
+		if count != nil {
+			count(failed)
+		}
 	}
+	return ev
 }
 
 // nudge makes the prober look.

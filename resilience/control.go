@@ -122,3 +122,9 @@ func (g *Guard) Probe(ctx context.Context, fn func(context.Context) error) error
 	g.unlock()
 	return err
 }
+
+// Late counts an answer that came after the attempt which asked for it had ended. Attempts that Options.Detach left behind are counted
+// without it.
+func (g *Guard) Late() {
+	g.locked(func() { g.count.Late++ })
+}

@@ -198,7 +198,7 @@ func (r *rig) held(all []*told, limit, late time.Duration) {
 const shortAttempts = "timeouts: { attempt: 300ms, overall: 5s }, retry: { max_attempts: 1 }"
 
 func hungChild(ctx context.Context, r *rig) error {
-	err := r.start(ctx, serverSpec{name: "s", stdio: true, more: "restart: { initial_delay: 50ms, healthy_after: 1s }", policy: shortAttempts + ", bulkhead: { max_concurrent: 5, max_queued: 0 }"})
+	err := r.start(ctx, serverSpec{name: "s", stdio: true, more: "restart: { initial_delay: 50ms, healthy_after: 1s, wedged_after: 1s }\n    timeouts: { close: 300ms }", policy: shortAttempts + ", bulkhead: { max_concurrent: 5, max_queued: 0 }"})
 	if err != nil {
 		return err
 	}
