@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mcpgw/mcpgw/downstream/builtin"
+	"github.com/mcpgw/mcpgw/downstream/builtin/lab"
 	"github.com/mcpgw/mcpgw/internal/wire"
 )
 
@@ -48,11 +50,19 @@ func TestInProcessPanic(t *testing.T) {
 }
 
 func TestInProcessPresets(t *testing.T) {
+	systems := lab.New()
+	defer systems.Close()
 	for _, preset := range Presets() {
+		if builtin.NeedsURL(preset) && !builtin.HasLab(preset) {
+			continue // it needs more than a name
+		}
 		t.Run(preset, func(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.Preset = preset
-			s, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", nil)
+			if builtin.HasLab(preset) {
+				cfg.URL = lab.URL
+			}
+			s, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", systems)
 			if err != nil {
 				t.Fatal(err)
 			}
