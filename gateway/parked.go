@@ -250,7 +250,7 @@ func (p *parked) tellNews() {
 func (p *parked) Notify(method string, params json.RawMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.at == nil {
+	if p.at == nil || method == "notifications/elicitation/complete" { // revision 2026-07-28 removed it with the ids that it names
 		return
 	}
 	if method == "notifications/progress" {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
 	"github.com/mcpgw/mcpgw/integration/internal/harness"
 	"github.com/mcpgw/mcpgw/integration/internal/rawserver"
 )
@@ -28,6 +30,13 @@ func TestMain(m *testing.M) {
 	if era := os.Getenv(rawServerEnv); era != "" {
 		if err := serveRaw(era == "modern", os.Getenv(rawRecordEnv)); err != nil {
 			fmt.Fprintln(os.Stderr, "raw server:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if journal := os.Getenv(pairServerEnv); journal != "" {
+		if err := pairServer(journal).Run(context.Background(), &mcp.StdioTransport{}); err != nil {
+			fmt.Fprintln(os.Stderr, "pair server:", err)
 			os.Exit(1)
 		}
 		return
