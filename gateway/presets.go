@@ -11,10 +11,11 @@ var presetPolicies = map[string]func(*Policies){
 	// What is behind these is not known: they have the defaults.
 	"http":    func(*Policies) {},
 	"openapi": func(*Policies) {},
-	// A controller takes seconds for each answer and works on few things at a time. RAC0218 (no free session) counts for nothing.
+	// A controller takes seconds for each answer and works on few things at a time. RAC0218 (no free session) counts for nothing. Clients
+	// give up after a minute; what takes longer reports progress, which lifts the limits.
 	"idrac": func(p *Policies) {
-		p.patience(time.Minute, 2*time.Minute)
-		p.CircuitBreaker.HalfOpenTimeout = time.Minute
+		p.patience(55*time.Second, 55*time.Second)
+		p.CircuitBreaker.HalfOpenTimeout = 55 * time.Second
 		p.Bulkhead.MaxConcurrent = 2
 		p.Bulkhead.Timeout = 30 * time.Second
 	},
