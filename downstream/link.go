@@ -49,6 +49,7 @@ type Call struct {
 type Result struct {
 	Raw    json.RawMessage // the result member, as the server wrote it
 	Modern bool            // the server spoke a modern revision
+	Asks   bool            // it is no answer yet: the server wants input first (resultType "input_required" of a modern server)
 }
 
 // peer is what a handshake learnt about a server.

@@ -180,6 +180,16 @@ func (s *Server) Status() Status {
 	return st
 }
 
+// newResult reads once what everybody after it wants to know of a result: results can be large.
+func newResult(raw json.RawMessage, modern bool) Result {
+	r := Result{Raw: raw, Modern: modern}
+	if modern {
+		kind, _ := wire.GetString(raw, "resultType")
+		r.Asks = kind == "input_required"
+	}
+	return r
+}
+
 // Call sends a request to the server and waits for its answer. It opens a session for the client where the server wants one. The
 // error is a *wire.Error that the server answered, or one of this package's error types, which say whether the request may have
 // been executed.
@@ -203,7 +213,7 @@ func (s *Server) Call(ctx context.Context, c *Call) (Result, error) {
 		release()
 		if err == nil {
 			s.lastOK.Store(time.Now().UnixNano())
-			return Result{Raw: raw, Modern: l.peer().modern()}, nil
+			return newResult(raw, l.peer().modern()), nil
 		}
 		var lost *SessionLostError
 		if errors.As(err, &lost) && !again {

@@ -165,7 +165,7 @@ func (g *Gateway) forward(ctx context.Context, r *request, to route, params *wir
 		return g.await(ctx, r, &to, params, p)
 	}
 	res, err := g.send(ctx, r, &to, r.stream, params)
-	if err == nil && res.Modern && bytes.Contains(res.Raw, markInput) {
+	if err == nil && res.Asks {
 		if r.modern {
 			res, err = g.relay(r, &to, params, rounds, res)
 		} else {

@@ -102,7 +102,6 @@ func (pol *policy) classify(_ context.Context, result any, err error) resilience
 }
 
 var (
-	markInput   = []byte(`"input_required"`)
 	markIsError = []byte(`"isError"`)
 )
 
@@ -111,7 +110,7 @@ const classLoadShed = "input_required_load_shed"
 // answer classifies a result. It reads results only where that may make a difference: they can be large.
 func (r *rules) answer(res *downstream.Result) resilience.Outcome {
 	o := resilience.Outcome{Sent: resilience.Answered}
-	if res.Modern && loadShed(res.Raw) != nil {
+	if res.Asks && loadShed(res.Raw) != nil {
 		return resilience.Outcome{Breaker: resilience.Ignored, Retry: resilience.RetryRejected, Class: classLoadShed, Sent: resilience.Answered}
 	}
 	if len(r.patterns) == 0 || !bytes.Contains(res.Raw, markIsError) || string(wire.Get(res.Raw, "isError")) != "true" {
@@ -126,15 +125,9 @@ func (r *rules) answer(res *downstream.Result) resilience.Outcome {
 	return o
 }
 
-// loadShed returns the state with which a modern server wants the request again, at a better time: it asks for input and names none.
-// Nil means that the result is something else.
+// loadShed returns the state with which a modern server wants the request again, at a better time: it asks for input and names none. raw is
+// a result that asks; nil means that it names some.
 func loadShed(raw json.RawMessage) json.RawMessage {
-	if !bytes.Contains(raw, markInput) {
-		return nil
-	}
-	if kind, _ := wire.GetString(raw, "resultType"); kind != "input_required" {
-		return nil
-	}
 	if in := wire.Get(raw, "inputRequests"); in != nil && string(in) != "{}" && string(in) != "null" {
 		return nil
 	}

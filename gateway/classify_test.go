@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,7 +132,7 @@ func TestOutcomesOfResults(t *testing.T) {
 		{`{"resultType":"complete","content":[{"type":"text","text":"\"input_required\""}]}`, true, ok},
 		{`{"resultType":"input_required","requestState":"s"}`, false, ok},
 	} {
-		if d := cmp.Diff(tt.want, pol.classify(t.Context(), downstream.Result{Raw: json.RawMessage(tt.raw), Modern: tt.modern}, nil)); d != "" {
+		if d := cmp.Diff(tt.want, pol.classify(t.Context(), downstream.Result{Raw: json.RawMessage(tt.raw), Modern: tt.modern, Asks: tt.modern && strings.Contains(tt.raw, `"resultType":"input_required"`)}, nil)); d != "" {
 			t.Errorf("%s: %s", tt.raw, d)
 		}
 	}

@@ -228,10 +228,8 @@ func (r *rescue) ask(ctx context.Context, name, tool string, f *failure) (downst
 		}
 		return res, err
 	}
-	if res.Modern && bytes.Contains(res.Raw, markInput) {
-		if kind, _ := wire.GetString(res.Raw, "resultType"); kind == "input_required" {
-			return downstream.Result{}, fmt.Errorf("server %q wants input, which only the server that was called can be given", name)
-		}
+	if res.Asks {
+		return downstream.Result{}, fmt.Errorf("server %q wants input, which only the server that was called can be given", name)
 	}
 	req.answeredBy = to.target
 	n := r.note("downstream", f)

@@ -80,7 +80,7 @@ func (f *flight) attempt(ctx context.Context) (res downstream.Result, err error)
 		c.Params, c.Body = wire.Set(c.Params, "requestState", *state), nil
 	}
 	res, err = f.target.server.Call(ctx, &c)
-	if err == nil && res.Modern {
+	if err == nil && res.Asks {
 		if state := loadShed(res.Raw); state != nil {
 			f.state.Store(&state)
 		}
