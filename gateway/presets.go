@@ -37,11 +37,12 @@ var presetPolicies = map[string]func(*Policies){
 		p.patience(30*time.Second, 50*time.Second)
 		p.Bulkhead.MaxConcurrent = 8
 	},
-	// 595 to 599 are of its proxy to another node. 500 is how it refuses, and no status that policies see.
+	// 595 to 599 are of its proxy to another node; 595 means that the node was never asked, so that it is safe to ask again. 500 is how it
+	// refuses, and no status that policies see.
 	"proxmox": func(p *Policies) {
 		p.patience(30*time.Second, 50*time.Second)
 		p.Bulkhead.MaxConcurrent = 8
-		p.Classification.FailureStatuses = []string{"595-599"}
+		p.Classification.FailureStatuses = []string{"596-599"}
 	},
 	// Its connection takes 10 calls at once without delay. What it refuses is a result; too many calls (-32000) are pushback.
 	"truenas": func(p *Policies) {

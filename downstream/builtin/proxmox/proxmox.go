@@ -101,7 +101,7 @@ func (p *server) explain(status int, reason string, header http.Header, body []b
 	case status >= 595 && status <= 599:
 		// 595 is an error while the connection was made: the other node was not asked.
 		return &kit.Failure{Class: kit.ClassStatus, Status: status, Executed: status != 595, Message: fmt.Sprintf(
-			"%s answers, but not the node that the request was for (HTTP %d: %s). Is that node down, or cut off from the cluster?", p.system, status, told)}
+			"%s answers, but not the node that the request was for (HTTP %d: %s): that node is down, or cut off from the cluster", p.system, status, told)}
 	case status == http.StatusBadGateway, status == http.StatusServiceUnavailable, status == http.StatusGatewayTimeout:
 		return &kit.Failure{
 			Class: kit.ClassStatus, Status: status, Executed: true, RetryAfter: kit.RetryAfter(header),
