@@ -185,6 +185,7 @@ func (s *server) queryRange(ctx context.Context, _ *kit.Call, in rangeArgs) (*ta
 		return nil, fmt.Errorf("start: must be before end, found %s and %s", stamp(start), stamp(end))
 	}
 	step := max(time.Duration(math.Ceil(end.Sub(start).Seconds()/float64(max(in.Points, 2)-1)))*time.Second, time.Second)
+	start = end.Add(-end.Sub(start) / step * step) // so that the last row is the end, which matters most
 	var data queryData
 	warnings, err := s.ask(ctx, "query_range", url.Values{
 		"query": {in.Query}, "start": {seconds(start)}, "end": {seconds(end)}, "step": {strconv.Itoa(int(step.Seconds()))},
