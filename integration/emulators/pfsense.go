@@ -116,7 +116,7 @@ func pfsenseCalls() []pfsenseCall {
 		pfsenseCall{"key__rule_update", `{"id":0,"expect":{"descr":"another"},"set":{"disabled":true}}`, "nothing was changed"},
 		pfsenseCall{"key__rule_delete", `{"id":0,"expect":{"descr":"string","type":"pass"}}`, `"done":"rule deleted`},
 		pfsenseCall{"key__alias_update", `{"name":"string","add":["192.0.2.1"]}`, `"done":"alias changed"`},
-		pfsenseCall{"key__alias_delete", `{"name":"string","expect":[]}`, `"done":"alias deleted"`},
+		pfsenseCall{"key__alias_delete", `{"name":"string","expect":["string"]}`, `"done":"alias deleted"`},
 		pfsenseCall{"key__service_control", `{"name":"string","action":"restart"}`, "says that it runs"},
 		pfsenseCall{"key__apply", `{}`, `"applied":true`},
 		pfsenseCall{"key__apply", `{"area":"routing"}`, `"applied":true`},
