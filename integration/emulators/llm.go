@@ -88,7 +88,9 @@ func runLLM(ctx context.Context, s *stage) error {
 	defer g.close()
 	for _, name := range []string{"openai", "anthropic", "gemini", "ollama"} {
 		s.expect(name+": chat", g.call(ctx, name+"__chat", `{"prompt":"three words"}`), `"answer":"alpha beta gamma"`)
-		s.expect(name+": list_models", g.call(ctx, name+"__list_models", `{}`), `"model":"`)
+		if name != "gemini" { // of which aimock has no list
+			s.expect(name+": list_models", g.call(ctx, name+"__list_models", `{}`), `"model":"`)
+		}
 	}
 	begin := time.Now()
 	s.expect("429: waits for Retry-After, then says so", g.call(ctx, "refusing__chat", `{"prompt":"three words"}`), "429")

@@ -66,6 +66,31 @@ func (s *stage) gateway(ctx context.Context, yaml string) (*running, error) {
 		g.close()
 		return nil, err
 	}
+	// Ready is the gateway, not each server behind it.
+	servers := strings.Count(yaml, "preset:")
+	if err := server.Until(ctx, "every server lists its tools", func() error {
+		res, err := g.client.Request(ctx, "tools/list", "", "{}")
+		if err != nil {
+			return err
+		}
+		var list struct{ Tools []struct{ Name string } }
+		if err := json.Unmarshal(res, &list); err != nil {
+			return err
+		}
+		names := map[string]bool{}
+		for _, t := range list.Tools {
+			if prefix, _, ok := strings.Cut(t.Name, "__"); ok {
+				names[prefix] = true
+			}
+		}
+		if len(names) < servers {
+			return fmt.Errorf("%d of %d do", len(names), servers)
+		}
+		return nil
+	}); err != nil {
+		g.close()
+		return nil, fmt.Errorf("%w\n%s", err, server.Log())
+	}
 	return g, nil
 }
 

@@ -80,7 +80,7 @@ func explain(status int, _ string, header http.Header, body []byte) error {
 			return &kit.Failure{Class: kit.ClassAuth, Status: http.StatusUnauthorized, Message: "the provider does not accept the key: " + told}
 		}
 	case http.StatusNotFound:
-		return &kit.Refusal{Status: status, Message: "the provider does not have this (list_models shows the models that there are): " + told}
+		return &kit.Refusal{Status: status, Message: "the provider has no such model, or nothing at this address (list_models shows the models): " + told}
 	}
 	if status >= http.StatusInternalServerError {
 		return &kit.Failure{Class: kit.ClassStatus, Status: status, Executed: true, RetryAfter: kit.RetryAfter(header), Message: fmt.Sprintf("the provider failed (HTTP %d): %s", status, told)}
