@@ -47,17 +47,17 @@ func run(names []string) int {
 		if len(names) > 0 && !slices.Contains(names, e.name) {
 			continue
 		}
-		fmt.Printf("%s: %s\n", e.name, e.what)
+		fmt.Fprintf(os.Stdout, "%s: %s\n", e.name, e.what)
 		s, err := newStage(ctx, dir, &program)
 		if err == nil {
 			err = e.run(ctx, s)
 		}
 		if err != nil {
-			fmt.Printf("  FAIL  %v\n", err)
+			fmt.Fprintf(os.Stdout, "  FAIL  %v\n", err)
 			code = 1
 			continue
 		}
-		fmt.Printf("  %d ok, %d not\n", s.passed, s.failed)
+		fmt.Fprintf(os.Stdout, "  %d ok, %d not\n", s.passed, s.failed)
 		if s.failed > 0 {
 			code = 1
 		}

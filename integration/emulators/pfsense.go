@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -83,7 +84,7 @@ downstreams:
 	for _, call := range pfsenseCalls() {
 		s.expect(call.tool+" "+call.args, g.call(ctx, call.tool, call.args), call.want)
 	}
-	s.expect("no request breaks the document", fmt.Sprint(strings.Count(mock.Log(), "Violation: request")), "0")
+	s.expect("no request breaks the document", strconv.Itoa(strings.Count(mock.Log(), "Violation: request")), "0")
 	return nil
 }
 

@@ -104,7 +104,7 @@ func (f *firewall) updateAlias(ctx context.Context, c *kit.Call, in updateAlias)
 		if in.Descr != nil {
 			body["descr"] = *in.Descr
 		}
-		if _, err := f.do(ctx, kit.Request{Method: http.MethodPatch, Path: "/firewall/alias", JSON: body}, &now); err != nil {
+		if err := f.do(ctx, kit.Request{Method: http.MethodPatch, Path: "/firewall/alias", JSON: body}, &now); err != nil {
 			return err
 		}
 		if name, ok := now["name"].(string); ok && name != in.Name {
@@ -151,7 +151,7 @@ func (f *firewall) deleteAlias(ctx context.Context, c *kit.Call, in deleteAlias)
 			return fmt.Errorf("the alias %q holds other entries than expected (%s): nothing was changed", in.Name, strings.Join(a.entries, ", "))
 		}
 		query := url.Values{"id": {strconv.Itoa(a.at)}}
-		if _, err := f.do(ctx, kit.Request{Method: http.MethodDelete, Path: "/firewall/alias", Query: query}, &gone); err != nil {
+		if err := f.do(ctx, kit.Request{Method: http.MethodDelete, Path: "/firewall/alias", Query: query}, &gone); err != nil {
 			return err
 		}
 		if name, ok := gone["name"].(string); ok && name != in.Name {

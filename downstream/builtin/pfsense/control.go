@@ -89,8 +89,7 @@ func (f *firewall) apply(ctx context.Context, c *kit.Call, area string, wait boo
 	}
 	var now state
 	err := f.exclusively(ctx, func() error {
-		_, err := f.do(ctx, kit.Request{Method: http.MethodPost, Path: path, JSON: map[string]any{}}, &now)
-		return err
+		return f.do(ctx, kit.Request{Method: http.MethodPost, Path: path, JSON: map[string]any{}}, &now)
 	})
 	if err != nil {
 		return nil, err
@@ -146,8 +145,7 @@ func (f *firewall) control(ctx context.Context, _ *kit.Call, in serviceArgs) (*d
 			return fmt.Errorf("there is no service %q (there is: %s)", in.Name, strings.Join(there, ", "))
 		}
 		// Up to 2.7 a service is picked by its position, later by its name; both are sent.
-		_, err = f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/status/service", JSON: map[string]any{"id": at, "name": in.Name, "action": in.Action}}, &now)
-		return err
+		return f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/status/service", JSON: map[string]any{"id": at, "name": in.Name, "action": in.Action}}, &now)
 	})
 	if err != nil {
 		return nil, err
@@ -160,23 +158,21 @@ func (f *firewall) control(ctx context.Context, _ *kit.Call, in serviceArgs) (*d
 }
 
 // command runs one of the two fixed commands below: the API has no endpoint for them.
-func (f *firewall) command(ctx context.Context, command string) (string, error) {
+func (f *firewall) command(ctx context.Context, command string) error {
 	var out struct {
-		Output string `json:"output"`
-		Code   int    `json:"result_code"`
+		Code int `json:"result_code"`
 	}
 	err := f.exclusively(ctx, func() error {
-		_, err := f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/diagnostics/command_prompt", JSON: map[string]any{"command": command}}, &out)
-		return err
+		return f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/diagnostics/command_prompt", JSON: map[string]any{"command": command}}, &out)
 	})
 	if err == nil && out.Code != 0 {
 		err = fmt.Errorf("the command on pfSense ended with code %d", out.Code) // its output could quote the configuration
 	}
-	return out.Output, err
+	return err
 }
 
 func (f *firewall) backup(ctx context.Context, _ *kit.Call, _ struct{}) (*done, error) {
-	if _, err := f.command(ctx, `/usr/local/bin/php -r 'require_once("/etc/inc/config.inc"); write_config("Kept by mcpgw");'`); err != nil {
+	if err := f.command(ctx, `/usr/local/bin/php -r 'require_once("/etc/inc/config.inc"); write_config("Kept by mcpgw");'`); err != nil {
 		return nil, err
 	}
 	return &done{Done: "the configuration is kept in pfSense's history", Next: "inventory kind=config_history shows it; download a copy for yourself at Diagnostics > Backup & Restore"}, nil
@@ -201,7 +197,7 @@ func (f *firewall) restore(ctx context.Context, _ *kit.Call, in restoreArgs) (*d
 		return nil, fmt.Errorf("there is no revision %d: nothing was changed", in.Time)
 	}
 	stamp := strconv.FormatInt(in.Time, 10)
-	if _, err := f.command(ctx, `/usr/local/bin/php -r 'require_once("/etc/inc/config.inc"); exit(config_restore("/cf/conf/backup/config-`+stamp+`.xml"));'`); err != nil {
+	if err := f.command(ctx, `/usr/local/bin/php -r 'require_once("/etc/inc/config.inc"); exit(config_restore("/cf/conf/backup/config-`+stamp+`.xml"));'`); err != nil {
 		return nil, err
 	}
 	return &done{Done: "the configuration of revision " + stamp + " is back", Next: "reboot for all of it to take effect"}, nil
@@ -216,8 +212,7 @@ func (f *firewall) reboot(ctx context.Context, _ *kit.Call, in rebootArgs) (*don
 		return nil, fmt.Errorf("confirm must be the host name %q: nothing was done", now.Host)
 	}
 	err = f.exclusively(ctx, func() error {
-		_, err := f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/diagnostics/reboot", JSON: map[string]any{}}, nil)
-		return err
+		return f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/diagnostics/reboot", JSON: map[string]any{}}, nil)
 	})
 	if err != nil {
 		return nil, err

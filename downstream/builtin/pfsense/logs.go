@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -23,7 +24,7 @@ func (f *firewall) addLogs(s *kit.Server) {
 			kit.Enum(s, "kind", "firewall", "system", "dhcp", "openvpn", "auth")
 		},
 	}, func(ctx context.Context, _ *kit.Call, in kinds) (*kit.Listing, error) {
-		items, err := f.list(ctx, "/status/logs/"+in.Kind, url.Values{"limit": {fmt.Sprint(logLines)}})
+		items, err := f.list(ctx, "/status/logs/"+in.Kind, url.Values{"limit": {strconv.Itoa(logLines)}})
 		if err != nil {
 			return nil, err
 		}

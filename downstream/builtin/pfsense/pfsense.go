@@ -76,8 +76,8 @@ type envelope struct {
 // explain reads the reason out of an answer that is no success. What it leaves alone is told by its status.
 func explain(status int, _ string, _ http.Header, body []byte) error {
 	var e envelope
-	if json.Unmarshal(body, &e) != nil || e.Message == "" {
-		return nil
+	if err := json.Unmarshal(body, &e); err != nil || e.Message == "" {
+		return nil //nolint:nilerr // it is not the API that answered, which is no news to the caller
 	}
 	switch status {
 	case http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -101,26 +101,25 @@ func explain(status int, _ string, _ http.Header, body []byte) error {
 
 // get reads data at a path below /api/v2 into out.
 func (f *firewall) get(ctx context.Context, path string, query url.Values, out any) error {
-	_, err := f.do(ctx, kit.Request{Path: path, Query: query}, out)
-	return err
+	return f.do(ctx, kit.Request{Path: path, Query: query}, out)
 }
 
-func (f *firewall) do(ctx context.Context, r kit.Request, out any) (*envelope, error) {
+func (f *firewall) do(ctx context.Context, r kit.Request, out any) error {
 	r.Path = "/api/v2" + r.Path
 	var e envelope
 	if _, err := f.client.Do(ctx, r, &e); err != nil {
-		return nil, err
+		return err
 	}
 	if e.Code == 0 && e.Data == nil {
-		return nil, &kit.Failure{Class: kit.ClassMalformed, Executed: true, Message: "the answer has none of the members that the REST API package v2 writes: is this address a pfSense with the package installed?"}
+		return &kit.Failure{Class: kit.ClassMalformed, Executed: true, Message: "the answer has none of the members that the REST API package v2 writes: is this address a pfSense with the package installed?"}
 	}
 	if out == nil {
-		return &e, nil
+		return nil
 	}
 	if err := json.Unmarshal(e.Data, out); err != nil {
-		return nil, &kit.Failure{Class: kit.ClassMalformed, Executed: true, Message: fmt.Sprintf("pfSense answered data of another form than its API says: %v", err)}
+		return &kit.Failure{Class: kit.ClassMalformed, Executed: true, Message: fmt.Sprintf("pfSense answered data of another form than its API says: %v", err)}
 	}
-	return &e, nil
+	return nil
 }
 
 // list reads all objects of a kind, in their order. The API says no total and its filters know no "anywhere", so they are read whole.

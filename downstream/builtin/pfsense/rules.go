@@ -161,8 +161,7 @@ func (f *firewall) createRule(ctx context.Context, c *kit.Call, in createRule) (
 	}
 	var made kit.Item
 	err := f.exclusively(ctx, func() error {
-		_, err := f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/firewall/rule", JSON: body}, &made)
-		return err
+		return f.do(ctx, kit.Request{Method: http.MethodPost, Path: "/firewall/rule", JSON: body}, &made)
 	})
 	if err != nil {
 		return nil, err
@@ -182,7 +181,7 @@ func (f *firewall) updateRule(ctx context.Context, c *kit.Call, in updateRule) (
 			return err
 		}
 		body["id"] = in.ID
-		if _, err := f.do(ctx, kit.Request{Method: http.MethodPatch, Path: "/firewall/rule", JSON: body}, &now); err != nil {
+		if err := f.do(ctx, kit.Request{Method: http.MethodPatch, Path: "/firewall/rule", JSON: body}, &now); err != nil {
 			return err
 		}
 		return hit("changed", was, now)
@@ -201,7 +200,7 @@ func (f *firewall) deleteRule(ctx context.Context, c *kit.Call, in deleteRule) (
 			return err
 		}
 		query := url.Values{"id": {strconv.Itoa(in.ID)}}
-		if _, err := f.do(ctx, kit.Request{Method: http.MethodDelete, Path: "/firewall/rule", Query: query}, &gone); err != nil {
+		if err := f.do(ctx, kit.Request{Method: http.MethodDelete, Path: "/firewall/rule", Query: query}, &gone); err != nil {
 			return err
 		}
 		return hit("deleted", was, gone)
@@ -286,7 +285,7 @@ func (f *firewall) staged(ctx context.Context, c *kit.Call, done string, object 
 	if err != nil {
 		// The write is done; an error would hide that, and would be taken for a call that may be repeated.
 		out.Next = fmt.Sprintf("staged, but applying it did not end well: %v; do not repeat the change, call apply", err)
-		return out, nil //nolint:nilerr // see above
+		return out, nil
 	}
 	if out.Applied = res.Applied; !out.Applied {
 		out.Next = res.Next

@@ -140,7 +140,7 @@ func (c *client) call(ctx context.Context, method string, params []any, out any)
 }
 
 // first calls the first of the methods that this release has: names differ between releases. A method that does not exist did nothing.
-func (c *client) first(ctx context.Context, out any, calls ...call) (string, error) {
+func (c *client) first(ctx context.Context, out any, calls ...call) error {
 	var err error
 	for _, m := range calls {
 		c.mu.Lock()
@@ -151,13 +151,13 @@ func (c *client) first(ctx context.Context, out any, calls ...call) (string, err
 			continue
 		}
 		if err = c.call(ctx, m.method, m.params, out); !errors.Is(err, errNoMethod) {
-			return m.method, err
+			return err
 		}
 		c.mu.Lock()
 		c.missing[m.method] = true
 		c.mu.Unlock()
 	}
-	return "", err
+	return err
 }
 
 type call struct {
@@ -269,7 +269,7 @@ func (c *client) connection(ctx context.Context) (*rpc, error) {
 func (c *client) open(parent context.Context) (*rpc, error) {
 	ctx, cancel := context.WithTimeout(parent, dialTime)
 	defer cancel()
-	ws, res, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: http.Header{"User-Agent": {"mcpgw"}}})
+	ws, res, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: http.Header{"User-Agent": {"mcpgw"}}}) //nolint:bodyclose // the library closes it
 	if err != nil {
 		return nil, c.undialed(ctx, parent, res, err)
 	}

@@ -25,7 +25,7 @@ type properties struct {
 
 type createDataset struct {
 	Name string     `json:"name" jsonschema:"with its parents: tank/media/films"`
-	Set  properties `json:"set,omitempty"`
+	Set  properties `json:"set,omitzero"`
 }
 
 type updateDataset struct {

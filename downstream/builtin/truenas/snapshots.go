@@ -58,7 +58,7 @@ func (n *nas) addSnapshots(s *kit.Server) {
 			return nil, fmt.Errorf("id: expected DATASET@NAME, found %q", in.ID)
 		}
 		params := []any{in.ID, map[string]any{"defer": false, "recursive": false}}
-		if _, err := n.first(ctx, nil, call{"pool.snapshot.delete", params}, call{"zfs.snapshot.delete", params}); err != nil {
+		if err := n.first(ctx, nil, call{"pool.snapshot.delete", params}, call{"zfs.snapshot.delete", params}); err != nil {
 			return nil, err
 		}
 		return &outcome{Done: "deleted " + in.ID}, nil
@@ -79,7 +79,7 @@ func (n *nas) snapshots(ctx context.Context, dataset string) ([]kit.Item, error)
 		"name", "dataset", []any{"properties.creation.rawvalue", "created"}, []any{"properties.used.parsed", "used"}, []any{"properties.referenced.parsed", "referenced"}, "holds",
 	}, "extra": map[string]any{"holds": true}})
 	var items []kit.Item
-	if _, err := n.first(ctx, &items, call{"pool.snapshot.query", params}, call{"zfs.snapshot.query", params}); err != nil {
+	if err := n.first(ctx, &items, call{"pool.snapshot.query", params}, call{"zfs.snapshot.query", params}); err != nil {
 		return nil, err
 	}
 	seconds := func(it kit.Item) int64 {
@@ -115,7 +115,7 @@ func (n *nas) createSnapshot(ctx context.Context, _ *kit.Call, in createSnapshot
 		in.Name = "mcpgw-" + time.Now().UTC().Format("2006-01-02_15-04-05")
 	}
 	params := []any{map[string]any{"dataset": in.Dataset, "name": in.Name, "recursive": in.Recursive}}
-	if _, err := n.first(ctx, nil, call{"pool.snapshot.create", params}, call{"zfs.snapshot.create", params}); err != nil {
+	if err := n.first(ctx, nil, call{"pool.snapshot.create", params}, call{"zfs.snapshot.create", params}); err != nil {
 		return nil, err
 	}
 	out := &outcome{Done: "took " + in.Dataset + "@" + in.Name}
@@ -134,7 +134,7 @@ func (n *nas) rollback(ctx context.Context, _ *kit.Call, in rollback) (*outcome,
 		return nil, fmt.Errorf("confirm must be %q: nothing was done", dataset)
 	}
 	params := []any{in.ID, map[string]any{"recursive": in.Discard}}
-	_, err := n.first(ctx, nil, call{"pool.snapshot.rollback", params}, call{"zfs.snapshot.rollback", params})
+	err := n.first(ctx, nil, call{"pool.snapshot.rollback", params}, call{"zfs.snapshot.rollback", params})
 	if err != nil && !in.Discard && strings.Contains(err.Error(), "more recent") {
 		return nil, errors.Join(err, errors.New("nothing was done; discard_newer would destroy the newer snapshots"))
 	}

@@ -235,7 +235,7 @@ func (n *nas) disks(ctx context.Context, _ *kit.Call, in struct{ kit.Page }) (*k
 		notes = append(notes, fmt.Sprintf("no temperatures: %v", err))
 	}
 	var results []kit.Item
-	_, err = n.first(ctx, &results, call{"smart.test.results", queryParams(nil, nil)})
+	err = n.first(ctx, &results, call{"smart.test.results", queryParams(nil, nil)})
 	switch _, failed := errors.AsType[*kit.Failure](err); {
 	case failed, ctx.Err() != nil:
 		return nil, err

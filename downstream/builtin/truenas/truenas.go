@@ -194,7 +194,7 @@ func (n *nas) follow(ctx context.Context, c *kit.Call, id int, done string, wait
 // is no job.
 func (n *nas) run(ctx context.Context, c *kit.Call, done string, wait bool, calls ...call) (*outcome, error) {
 	var result any
-	if _, err := n.first(ctx, &result, calls...); err != nil {
+	if err := n.first(ctx, &result, calls...); err != nil {
 		return nil, err
 	}
 	if id, ok := result.(float64); ok {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -23,8 +24,8 @@ func estate(opts Options) (map[string][]object, map[string]object) {
 		},
 		"/firewall/nat/one_to_one/mappings": {},
 		"/status/interfaces": {
-			iface("wan", "WAN", "vtnet0", "203.0.113.24", 24, 812_334_221_934, 91_223_118_220), iface("lan", "LAN", "vtnet1", "192.168.1.1", 24, 93_811_900_112, 815_662_018_771),
-			iface("opt1", "IOT", "vtnet1.20", "192.168.20.1", 24, 1_220_118_331, 9_918_221_002), iface("opt2", "GUEST", "vtnet1.30", "192.168.30.1", 24, 0, 0),
+			iface("wan", "WAN", "vtnet0", "203.0.113.24", 812_334_221_934, 91_223_118_220), iface("lan", "LAN", "vtnet1", "192.168.1.1", 93_811_900_112, 815_662_018_771),
+			iface("opt1", "IOT", "vtnet1.20", "192.168.20.1", 1_220_118_331, 9_918_221_002), iface("opt2", "GUEST", "vtnet1.30", "192.168.30.1", 0, 0),
 		},
 		"/status/gateways": {
 			{"name": "WAN_DHCP", "srcip": "203.0.113.24", "monitorip": "203.0.113.1", "delay": 8.412, "stddev": 1.101, "loss": 0.0, "status": "online", "substatus": "none"},
@@ -35,13 +36,14 @@ func estate(opts Options) (map[string][]object, map[string]object) {
 			{"if": "vtnet1", "tag": 20, "vlanif": "vtnet1.20", "pcp": nil, "descr": "IoT"}, {"if": "vtnet1", "tag": 30, "vlanif": "vtnet1.30", "pcp": nil, "descr": "Guests"},
 		},
 		"/status/services": {
-			service("unbound", "DNS Resolver", true, true), service("dhcpd", "Kea DHCP Server", true, true), service("ntpd", "NTP clock sync", true, true),
-			service("dpinger", "Gateway Monitoring Daemon", true, true), service("sshd", "Secure Shell Daemon", true, true), service("openvpn", "OpenVPN server: Road warriors", true, true),
-			service("wireguard", "WireGuard", true, true), service("avahi", "Avahi mDNS", true, false), service("syslogd", "System Logger Daemon", true, true),
+			service("unbound", "DNS Resolver", true), service("dhcpd", "Kea DHCP Server", true), service("ntpd", "NTP clock sync", true),
+			service("dpinger", "Gateway Monitoring Daemon", true), service("sshd", "Secure Shell Daemon", true), service("openvpn", "OpenVPN server: Road warriors", true),
+			service("wireguard", "WireGuard", true), service("avahi", "Avahi mDNS", false), service("syslogd", "System Logger Daemon", true),
 		},
 		"/status/dhcp_server/leases": leases(now),
 		"/services/dns_resolver/host_overrides": {
-			{"host": "nas", "domain": "home.arpa", "ip": []string{"192.168.1.10"}, "descr": "TrueNAS", "aliases": []any{}}, {"host": "pve", "domain": "home.arpa", "ip": []string{"192.168.1.11"}, "descr": "Proxmox", "aliases": []any{}},
+			{"host": "nas", "domain": "home.arpa", "ip": []string{"192.168.1.10"}, "descr": "TrueNAS", "aliases": []any{}},
+			{"host": "pve", "domain": "home.arpa", "ip": []string{"192.168.1.11"}, "descr": "Proxmox", "aliases": []any{}},
 			{"host": "media", "domain": "home.arpa", "ip": []string{"192.168.1.30"}, "descr": "", "aliases": []any{object{"host": "tv", "domain": "home.arpa"}}},
 		},
 		"/services/dns_resolver/domain_overrides": {{"domain": "corp.example", "ip": "10.20.0.53", "descr": "Work", "forward_tls_upstream": false}},
@@ -90,19 +92,19 @@ func estate(opts Options) (map[string][]object, map[string]object) {
 	return lists, singles
 }
 
-func iface(name, descr, hw, addr string, bits int, in, out int64) object {
+func iface(name, descr, hw, addr string, in, out int64) object {
 	status := "up"
 	if in == 0 {
 		status = "no carrier"
 	}
 	return object{
-		"name": name, "descr": descr, "hwif": hw, "macaddr": "3c:ec:ef:99:00:01", "mtu": "1500", "enable": true, "status": status, "ipaddr": addr, "subnet": fmt.Sprint(bits), "ipaddrv6": "", "linklocal": "fe80::1",
+		"name": name, "descr": descr, "hwif": hw, "macaddr": "3c:ec:ef:99:00:01", "mtu": "1500", "enable": true, "status": status, "ipaddr": addr, "subnet": "24", "ipaddrv6": "", "linklocal": "fe80::1",
 		"inerrs": 0, "outerrs": 0, "collisions": 0, "inbytes": in, "outbytes": out, "inpkts": in / 900, "outpkts": out / 900, "media": "10Gbase-T <full-duplex>", "gateway": "",
 	}
 }
 
-func service(name, description string, enabled, running bool) object {
-	return object{"name": name, "description": description, "enabled": enabled, "status": running}
+func service(name, description string, running bool) object {
+	return object{"name": name, "description": description, "enabled": true, "status": running}
 }
 
 func rule(tracker int64, kind, iface, proto, source, destination, port, descr string) object {
@@ -132,7 +134,7 @@ func rules(more int) []object {
 		rule(1_690_000_008, "pass", "opt2", "tcp", "opt2", "any", "web_ports", "Guests may browse"),
 	}
 	for i := range more {
-		list = append(list, rule(1_700_000_000+int64(i), "block", "opt1", "tcp", fmt.Sprintf("192.168.20.%d", i%250+1), "any", fmt.Sprint(1024+i), fmt.Sprintf("Generated rule %05d", i)))
+		list = append(list, rule(1_700_000_000+int64(i), "block", "opt1", "tcp", fmt.Sprintf("192.168.20.%d", i%250+1), "any", strconv.Itoa(1024+i), fmt.Sprintf("Generated rule %05d", i)))
 	}
 	return list
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -89,8 +90,8 @@ func snapshot(set, name string, at time.Time, used int64) object {
 	pool, _, _ := strings.Cut(set, "/")
 	id := set + "@" + name
 	return object{
-		"id": id, "name": id, "pool": pool, "type": "SNAPSHOT", "snapshot_name": name, "dataset": set, "createtxg": fmt.Sprint(at.Unix() / 5), "holds": object{},
-		"properties": object{"creation": object{"parsed": date(at), "rawvalue": fmt.Sprint(at.Unix()), "value": at.Format(time.ANSIC), "source": "NONE"}, "used": property(used), "referenced": property(used * 40)},
+		"id": id, "name": id, "pool": pool, "type": "SNAPSHOT", "snapshot_name": name, "dataset": set, "createtxg": strconv.FormatInt(at.Unix()/5, 10), "holds": object{},
+		"properties": object{"creation": object{"parsed": date(at), "rawvalue": strconv.FormatInt(at.Unix(), 10), "value": at.Format(time.ANSIC), "source": "NONE"}, "used": property(used), "referenced": property(used * 40)},
 	}
 }
 
@@ -135,7 +136,7 @@ func degraded(kind string, disks ...string) object {
 
 func pool(id int, name string, size, allocated int64, now time.Time, status string, data []any) object {
 	return object{
-		"id": id, "name": name, "guid": fmt.Sprint(7_000_000 + id), "path": "/mnt/" + name, "status": status, "healthy": status == "ONLINE", "warning": status != "ONLINE", "status_code": "OK", "status_detail": nil,
+		"id": id, "name": name, "guid": strconv.Itoa(7_000_000 + id), "path": "/mnt/" + name, "status": status, "healthy": status == "ONLINE", "warning": status != "ONLINE", "status_code": "OK", "status_detail": nil,
 		"size": size, "allocated": allocated, "free": size - allocated, "fragmentation": "11", "autotrim": property("off"),
 		"scan":     object{"function": "SCRUB", "state": "FINISHED", "percentage": 100.0, "errors": 0, "start_time": date(now.Add(-200 * time.Hour)), "end_time": date(now.Add(-191 * time.Hour)), "total_secs_left": nil},
 		"topology": object{"data": data, "log": []any{}, "cache": []any{}, "spare": []any{}, "special": []any{}, "dedup": []any{}},

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -280,9 +281,7 @@ func (n *NAS) app(p []any, method string, change object) (any, *fail) {
 		if row["name"] == "broken" {
 			return nil, "[EFAULT] Failed 'up' action for 'broken' app. Please check /var/log/app_lifecycle.log for more details"
 		}
-		for k, v := range change {
-			row[k] = v
-		}
+		maps.Copy(row, change)
 		return nil, ""
 	})
 }

@@ -3,7 +3,6 @@ package sim
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -157,10 +156,4 @@ func (n *NAS) find(table, member string, value any) (object, int) {
 		}
 	}
 	return nil, -1
-}
-
-func with(row object, more object) object {
-	out := maps.Clone(row)
-	maps.Copy(out, more)
-	return out
 }
