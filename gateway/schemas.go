@@ -10,38 +10,24 @@ const (
 		`"state":{"type":"string","enum":["starting","ready","reconnecting","stopped","closed","open","half_open","isolated","disabled"],"description":"Only servers or circuits in this state."},` +
 		`"verbose":{"type":"boolean","description":"Also the latest errors."}},"additionalProperties":false}`
 
-	nullTime    = `{"type":["string","null"],"format":"date-time"}`
-	nullString  = `{"type":["string","null"]}`
-	nullInteger = `{"type":["integer","null"]}`
+	nullString = `{"type":["string","null"]}`
 
+	// The schemas name what a reader needs first; the rest is there and explains itself. Each byte stands in the list that every agent
+	// reads at every start, twice.
 	circuitSchema = `{"type":"object","properties":{` +
-		`"name":{"type":"string"},"downstream":{"type":"string"},"scope":{"type":"string","enum":["downstream","tool"]},"tool":` + nullString + `,` +
-		`"state":{"type":"string","enum":["closed","open","half_open","isolated","disabled"]},"state_since":{"type":"string","format":"date-time"},` +
-		`"mode":{"type":"string","enum":["enforce","shadow","off"]},"failures":{"type":"integer"},"successes":{"type":"integer"},` +
-		`"consecutive_failures":{"type":"integer"},"consecutive_successes":{"type":"integer"},"failure_rate":{"type":"number"},"slow_call_rate":{"type":"number"},` +
-		`"last_failure":` + nullTime + `,"last_failure_type":` + nullString + `,"last_failure_message":` + nullString + `,"last_success":` + nullTime + `,` +
-		`"opened_at":` + nullTime + `,"next_attempt_at":` + nullTime + `,"retry_after_ms":{"type":"integer"},"consecutive_opens":{"type":"integer"},` +
-		`"half_open":{"type":["object","null"]},"rejected":{"type":"integer"},"totals":{"type":"object"},"bulkhead":{"type":["object","null"]},` +
-		`"rate_limit":{"type":["object","null"]},"retry_budget":{"type":["object","null"]},"counters":{"type":["object","null"]},` +
-		`"abandoned_attempts":{"type":"integer"},"config":{"type":"object"}},` +
-		`"required":["name","downstream","scope","state","state_since","failures","successes","retry_after_ms","rejected"]}`
+		`"name":{"type":"string"},"downstream":{"type":"string"},"tool":` + nullString + `,` +
+		`"state":{"type":"string","enum":["closed","open","half_open","isolated","disabled"]},"state_since":{"type":"string"},"mode":{"type":"string"},` +
+		`"last_failure_type":` + nullString + `,"last_failure_message":` + nullString + `,"retry_after_ms":{"type":"integer"},"rejected":{"type":"integer"}},` +
+		`"required":["name","downstream","state","retry_after_ms"]}`
 
 	downstreamSchema = `{"type":"object","properties":{` +
-		`"name":{"type":"string"},"state":{"type":"string","enum":["starting","ready","reconnecting","stopped"]},"since":{"type":"string","format":"date-time"},` +
-		`"transport":{"type":"string"},"protocol":` + nullString + `,"last_error":` + nullString + `,"last_error_at":` + nullTime + `,` +
-		`"last_success":` + nullTime + `,"next_attempt_at":` + nullTime + `,"retry_after_ms":` + nullInteger + `,"failed_attempts":{"type":"integer"},` +
-		`"tools":{"type":"integer"},"prompts":{"type":"integer"},"resources":{"type":"integer"},"catalog_age_ms":` + nullInteger + `,"catalog_stale":{"type":"boolean"},` +
-		`"list_bytes":{"type":"integer"},"in_flight":{"type":"integer"},"sessions":{"type":"integer"},"problems":{"type":"array","items":{"type":"string"}},` +
-		`"endpoints":{"type":["array","null"],"items":{"type":"object"}}},` +
-		`"required":["name","state","since","transport","tools"]}`
+		`"name":{"type":"string"},"state":{"type":"string","enum":["starting","ready","reconnecting","stopped"]},"since":{"type":"string"},` +
+		`"last_error":` + nullString + `,"retry_after_ms":{"type":["integer","null"]},"tools":{"type":"integer"}},"required":["name","state","since"]}`
 
-	statusOutput = `"outputSchema":{"type":"object","properties":{"time":{"type":"string","format":"date-time"},` +
+	statusOutput = `"outputSchema":{"type":"object","properties":{` +
 		`"downstreams":{"type":"array","items":` + downstreamSchema + `},"circuits":{"type":"array","items":` + circuitSchema + `},` +
-		`"summary":{"type":"object","properties":{"total":{"type":"integer"},"ready":{"type":"integer"},"circuits":{"type":"integer"},"closed":{"type":"integer"},` +
-		`"open":{"type":"integer"},"half_open":{"type":"integer"},"isolated":{"type":"integer"},"disabled":{"type":"integer"},"rejected":{"type":"integer"},` +
-		`"health":{"type":"string","enum":["healthy","degraded","unhealthy"]}},"required":["total","ready","circuits","closed","open","half_open","health"]},` +
-		`"errors":{"type":"object","properties":{"total":{"type":"integer"},"by":{"type":"object","additionalProperties":{"type":"integer"}},"downstreams":{"type":"object"}},"required":["total","by"]}},` +
-		`"required":["time","downstreams","circuits","summary"]}`
+		`"summary":{"type":"object","properties":{"health":{"type":"string","enum":["healthy","degraded","unhealthy"]},"total":{"type":"integer"},"ready":{"type":"integer"},"open":{"type":"integer"}},"required":["health"]},` +
+		`"errors":{"type":"object"}},"required":["downstreams","circuits","summary"]}`
 )
 
 var circuitStatusTool = json.RawMessage(`{"name":"circuit_status","title":"Circuit status",` +

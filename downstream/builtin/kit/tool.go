@@ -37,7 +37,7 @@ func (t *Tool) annotations() *mcp.ToolAnnotations {
 		h = *t.Hints
 	}
 	return &mcp.ToolAnnotations{
-		Title: t.Title, ReadOnlyHint: h.ReadOnly, DestructiveHint: &h.Destructive, IdempotentHint: h.Idempotent, OpenWorldHint: &h.OpenWorld,
+		ReadOnlyHint: h.ReadOnly, DestructiveHint: &h.Destructive, IdempotentHint: h.Idempotent, OpenWorldHint: &h.OpenWorld,
 	}
 }
 
