@@ -142,10 +142,12 @@ func outgoingMeta(meta json.RawMessage, c *Call, p *peer, o *opening, token json
 		return true
 	})
 	replace := token != nil && clientToken != nil
-	if !p.modern() && ours == 0 && !replace {
+	// The modern revision has no ping; a server that answers it, such as a built-in one, does so outside of it.
+	modern := p.modern() && c.Method != "ping"
+	if !modern && ours == 0 && !replace {
 		return meta, clientToken, false
 	}
-	if !p.modern() && others == 0 {
+	if !modern && others == 0 {
 		return nil, clientToken, true
 	}
 	switch {
@@ -160,7 +162,7 @@ func outgoingMeta(meta json.RawMessage, c *Call, p *peer, o *opening, token json
 		level = c.LogLevel
 	}
 	b := append(make([]byte, 0, len(meta)+len(o.info)+len(capabilities)+256), '{')
-	if p.modern() {
+	if modern {
 		b = appendTriple(b, p.Revision, o.info, capabilities)
 		if level != nil {
 			b = append(appendKey(b, MetaLogLevel), level...)

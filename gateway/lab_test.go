@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpgw/mcpgw/downstream"
 	"github.com/mcpgw/mcpgw/internal/wire"
+	"github.com/mcpgw/mcpgw/resilience"
 )
 
 // labGateway is a gateway with a simulated LLM, whose circuit is quick.
@@ -87,6 +88,12 @@ func TestLabBreaksAndMends(t *testing.T) {
 	}
 	if f := explain("model", last); f.Error != "circuit_open" || f.Executed != downstream.ExecutedNo || f.Class != "connect" {
 		t.Errorf("told: %+v", f)
+	}
+	g.mu.Lock()
+	tg := g.targets["model"]
+	g.mu.Unlock()
+	if _, err := tg.server.Call(t.Context(), &downstream.Call{Method: tg.probeMethod("auto")}); err == nil || tg.policy.classify(t.Context(), nil, err).Breaker != resilience.Failure {
+		t.Errorf("the prober takes a system that refuses connections for one that works: %v", err)
 	}
 	if code, body := order(t, srv, `{"name":"llm"}`); code != 200 || strings.Contains(body, `"fault"`) {
 		t.Fatalf("%d %s", code, body)
