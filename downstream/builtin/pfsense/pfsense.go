@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
 )
@@ -47,7 +48,8 @@ func New(cfg kit.Config) (*kit.Server, error) {
 			}
 			return nil
 		},
-		Explain: explain,
+		Explain:  explain,
+		AuthHold: hold(cfg.Simulated),
 	})
 	if err != nil {
 		return nil, err
@@ -65,6 +67,14 @@ func New(cfg kit.Config) (*kit.Server, error) {
 	return s, nil
 }
 
+// hold returns how long a key that was refused is not tried again; 0 is the usual time. Who tries it in the lab should not have to wait.
+func hold(simulated bool) time.Duration {
+	if simulated {
+		return 10 * time.Second
+	}
+	return 0
+}
+
 // envelope is how the API answers everything.
 type envelope struct {
 	Code       int             `json:"code"`
@@ -74,14 +84,22 @@ type envelope struct {
 }
 
 // explain reads the reason out of an answer that is no success. What it leaves alone is told by its status.
-func explain(status int, _ string, _ http.Header, body []byte) error {
+func explain(status int, _ string, header http.Header, body []byte) error {
 	var e envelope
 	if err := json.Unmarshal(body, &e); err != nil || e.Message == "" {
 		return nil //nolint:nilerr // it is not the API that answered, which is no news to the caller
 	}
+	said := strings.TrimSpace(e.Message)
 	switch status {
-	case http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return nil
+	case http.StatusUnauthorized:
+		return &kit.Failure{Class: kit.ClassAuth, Status: status, Message: "pfSense does not accept the credentials (HTTP 401): " + said + " A new key is made at System > REST API > Keys"}
+	case http.StatusTooManyRequests:
+		return &kit.Failure{Class: kit.ClassRateLimited, Status: status, RetryAfter: kit.RetryAfter(header), Message: "pfSense wants to be asked less often (HTTP 429): " + said}
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return &kit.Failure{
+			Class: kit.ClassStatus, Status: status, Executed: true, RetryAfter: kit.RetryAfter(header),
+			Message: fmt.Sprintf("pfSense does not work at the moment (HTTP %d): %s", status, said),
+		}
 	}
 	id := e.ResponseID
 	if id != "" {
@@ -96,7 +114,7 @@ func explain(status int, _ string, _ http.Header, body []byte) error {
 	case http.StatusInternalServerError:
 		hint = " If this was a change, it may have happened: look before doing it again."
 	}
-	return &kit.Refusal{Status: status, Message: fmt.Sprintf("pfSense refuses (HTTP %d%s): %s%s", status, id, strings.TrimSpace(e.Message), hint)}
+	return &kit.Refusal{Status: status, Message: fmt.Sprintf("pfSense refuses (HTTP %d%s): %s%s", status, id, said, hint)}
 }
 
 // get reads data at a path below /api/v2 into out.

@@ -19,6 +19,7 @@ import (
 const (
 	dialTime = 15 * time.Second // connecting and logging in
 	authHold = 5 * time.Minute  // how long a key that was refused is not tried again
+	labHold  = 10 * time.Second // the same in the lab, where nobody is locked out
 )
 
 // client keeps one connection to a TrueNAS, logged in. It opens a new one when the old one is over, and repeats no call that may have run.
@@ -29,6 +30,7 @@ type client struct {
 	username string
 	key      string
 	http     *http.Client
+	hold     time.Duration
 	hidden   *strings.Replacer
 	places   chan struct{} // calls at once
 	dialing  chan struct{} // held by the one who connects
@@ -65,7 +67,10 @@ func newClient(cfg *kit.Config) (*client, error) {
 			Transport:     transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		places: make(chan struct{}, maxAtOnce), dialing: make(chan struct{}, 1), missing: map[string]bool{},
+		hold: authHold, places: make(chan struct{}, maxAtOnce), dialing: make(chan struct{}, 1), missing: map[string]bool{},
+	}
+	if cfg.Simulated {
+		c.hold = labHold
 	}
 	var hide []string
 	for _, secret := range []string{key, string(cfg.Password)} {
@@ -220,8 +225,8 @@ func (c *client) current() (*rpc, error) {
 	case c.rpc != nil && !c.rpc.over():
 		return c.rpc, nil
 	case c.why == nil:
-	case time.Since(c.refused) < authHold:
-		left := authHold - time.Since(c.refused)
+	case time.Since(c.refused) < c.hold:
+		left := c.hold - time.Since(c.refused)
 		return nil, &kit.Failure{Class: kit.ClassAuth, RetryAfter: left, Message: fmt.Sprintf(
 			"%s; the key is not tried again for %s, or until gateway.yaml changes", c.why.Message, left.Round(time.Second))}
 	default:
