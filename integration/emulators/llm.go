@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mcpgw/mcpgw/integration/internal/harness"
@@ -71,17 +73,22 @@ func runLLM(ctx context.Context, s *stage) error {
 	}
 	defer babbling.Kill()
 
-	yaml := "gateway: { listen: LISTEN }\ndownstreams:\n"
+	var yaml strings.Builder
+	yaml.WriteString("gateway: { listen: LISTEN }\ndownstreams:\n")
 	for _, d := range []struct{ name, provider, addr, model string }{
-		{"openai", "openai", good.Addr, "gpt-4o"}, {"anthropic", "anthropic", good.Addr, "claude-sonnet-4-5"},
-		{"gemini", "gemini", good.Addr, "gemini-2.5-flash"}, {"ollama", "ollama", good.Addr, "llama3"},
-		{"refusing", "openai", refusing.Addr, "gpt-4o"}, {"breaking", "openai", breaking.Addr, "gpt-4o"}, {"babbling", "openai", babbling.Addr, "gpt-4o"},
+		{"openai", "openai", good.Addr, "gpt-4o"},
+		{"anthropic", "anthropic", good.Addr, "claude-sonnet-4-5"},
+		{"gemini", "gemini", good.Addr, "gemini-2.5-flash"},
+		{"ollama", "ollama", good.Addr, "llama3"},
+		{"refusing", "openai", refusing.Addr, "gpt-4o"},
+		{"breaking", "openai", breaking.Addr, "gpt-4o"},
+		{"babbling", "openai", babbling.Addr, "gpt-4o"},
 	} {
-		yaml += fmt.Sprintf("  %s: { preset: llm, url: \"http://%s\", token: test-key, llm: { provider: %s, model: %s } }\n", d.name, d.addr, d.provider, d.model)
+		fmt.Fprintf(&yaml, "  %s: { preset: llm, url: \"http://%s\", token: test-key, llm: { provider: %s, model: %s } }\n", d.name, d.addr, d.provider, d.model)
 	}
-	yaml += fmt.Sprintf("  chained: { preset: llm, url: \"http://%s\", token: test-key, llm: { model: gpt-4o, fallbacks: [{ provider: anthropic, url: \"http://%s\", token: k, model: claude-sonnet-4-5 }] } }\n",
+	fmt.Fprintf(&yaml, "  chained: { preset: llm, url: \"http://%s\", token: test-key, llm: { model: gpt-4o, fallbacks: [{ provider: anthropic, url: \"http://%s\", token: k, model: claude-sonnet-4-5 }] } }\n",
 		refusing.Addr, good.Addr)
-	g, err := s.gateway(ctx, yaml)
+	g, err := s.gateway(ctx, yaml.String())
 	if err != nil {
 		return err
 	}
@@ -94,7 +101,7 @@ func runLLM(ctx context.Context, s *stage) error {
 	}
 	begin := time.Now()
 	s.expect("429: waits for Retry-After, then says so", g.call(ctx, "refusing__chat", `{"prompt":"three words"}`), "429")
-	s.expect("429: took its time", fmt.Sprint(time.Since(begin) >= time.Second), "true")
+	s.expect("429: took its time", strconv.FormatBool(time.Since(begin) >= time.Second), "true")
 	s.expect("connection ends", g.call(ctx, "breaking__chat", `{"prompt":"many words"}`), "ended the connection", "connection ended")
 	s.expect("nonsense", g.call(ctx, "babbling__chat", `{"prompt":"three words"}`), "not a part of an answer", "malformed")
 	s.expect("fallback", g.call(ctx, "chained__chat", `{"prompt":"three words"}`), `asked as a fallback`)

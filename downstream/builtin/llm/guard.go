@@ -63,10 +63,3 @@ func (g *guard) settle(worst, tokens int) {
 		g.spent = append(g.spent, spending{time.Now(), tokens})
 	}
 }
-
-// left returns what may still be spent today, and false if there is no limit.
-func (g *guard) left() (int, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return max(g.limits.TokensPerDay-g.today-g.reserved, 0), g.limits.TokensPerDay > 0
-}

@@ -83,7 +83,7 @@ type envelope struct {
 func explain(status int, _ string, header http.Header, body []byte) error {
 	var e envelope
 	if json.Unmarshal(body, &e) != nil || e.Status != "error" {
-		return nil
+		return nil //nolint:nilerr // not in Prometheus' own form: the status says it all
 	}
 	switch e.ErrorType {
 	case "unavailable", "internal":

@@ -191,7 +191,7 @@ func (p pruner) schema(ref *openapi3.SchemaRef, depth int, above []*openapi3.Sch
 		}
 	}
 	p.members(s, out, depth, above)
-	for key, list := range map[string]openapi3.SchemaRefs{"oneOf": s.OneOf, "anyOf": s.AnyOf} {
+	for _, list := range []openapi3.SchemaRefs{s.OneOf, s.AnyOf} {
 		var choices []any
 		for _, one := range list {
 			if c := p.schema(one, depth-1, above); len(c) > 0 {
@@ -206,8 +206,7 @@ func (p pruner) schema(ref *openapi3.SchemaRef, depth int, above []*openapi3.Sch
 			}
 		} else if len(choices) == len(list) && len(choices) > 0 {
 			// A value may fit several once they are shortened, which oneOf forbids.
-			key = "anyOf"
-			out[key] = choices
+			out["anyOf"] = choices
 		}
 	}
 	return out

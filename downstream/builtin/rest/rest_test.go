@@ -206,8 +206,9 @@ func TestFaultsNameTheirKeys(t *testing.T) {
 	o := &Options{Auth: Auth{Header: "Host"}, Tools: []Tool{
 		{Name: "a b", Method: "GIT", Path: "users"},
 		{Name: "x", Description: "d", Method: "GET", Path: "/{id}/../{x", Body: map[string]string{"a": "{b}"}, Effect: Effect{Access: "root", Destructive: yes()}},
-		{Name: "x", Description: "d", Method: "POST", Path: "https://evil/{who}", Headers: map[string]telemetry.Secret{"a b": "c"}, Effect: Effect{Access: "read"},
-			Args: map[string]Arg{"n": {Type: "integer", Default: "one", Enum: []string{"1", "two"}}, "b-c": {Type: "text"}}},
+		{Name: "x", Description: "d", Method: "POST", Path: "https://evil/{who}", Headers: map[string]telemetry.Secret{"a b": "c"}, Effect: Effect{Access: "read"}, Args: map[string]Arg{
+			"n": {Type: "integer", Default: "one", Enum: []string{"1", "two"}}, "b-c": {Type: "text"},
+		}},
 	}}
 	var got []string
 	for _, err := range o.Validate().(interface{ Unwrap() []error }).Unwrap() {

@@ -32,7 +32,7 @@ func last(messages []message) (prompt string, all int) {
 	return prompt, all
 }
 
-func (s *provider) openaiModels(w http.ResponseWriter, r *http.Request) {
+func (s *provider) openaiModels(w http.ResponseWriter, _ *http.Request) {
 	list := []object{}
 	for _, m := range s.names() {
 		list = append(list, object{"id": m, "object": "model", "created": 1750000000, "owned_by": "lab", "type": "model", "display_name": "Simulated"})
@@ -133,7 +133,7 @@ func (s *provider) anthropicChat(w http.ResponseWriter, r *http.Request) {
 	event(w, "message_stop", object{"type": "message_stop"})
 }
 
-func (s *provider) geminiModels(w http.ResponseWriter, r *http.Request) {
+func (s *provider) geminiModels(w http.ResponseWriter, _ *http.Request) {
 	list := []object{}
 	for _, m := range s.names() {
 		list = append(list, object{"name": "models/" + m, "displayName": "Simulated", "inputTokenLimit": 32768, "supportedGenerationMethods": []string{"generateContent"}})
@@ -182,7 +182,7 @@ func (s *provider) geminiChat(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (s *provider) ollamaModels(w http.ResponseWriter, r *http.Request) {
+func (s *provider) ollamaModels(w http.ResponseWriter, _ *http.Request) {
 	list := []object{}
 	for _, m := range s.names() {
 		list = append(list, object{"name": m + ":latest", "model": m + ":latest", "size": 4 << 30, "details": object{"parameter_size": "7B", "quantization_level": "Q4_K_M"}})
