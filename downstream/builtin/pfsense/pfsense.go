@@ -89,10 +89,10 @@ func explain(status int, _ string, header http.Header, body []byte) error {
 	if err := json.Unmarshal(body, &e); err != nil || e.Message == "" {
 		return nil //nolint:nilerr // it is not the API that answered, which is no news to the caller
 	}
-	said := strings.TrimSpace(e.Message)
+	said := strings.TrimRight(strings.TrimSpace(e.Message), ".")
 	switch status {
 	case http.StatusUnauthorized:
-		return &kit.Failure{Class: kit.ClassAuth, Status: status, Message: "pfSense does not accept the credentials (HTTP 401): " + said + " A new key is made at System > REST API > Keys"}
+		return &kit.Failure{Class: kit.ClassAuth, Status: status, Message: "pfSense does not accept the credentials (HTTP 401): " + said + "; a new key is made at System > REST API > Keys"}
 	case http.StatusTooManyRequests:
 		return &kit.Failure{Class: kit.ClassRateLimited, Status: status, RetryAfter: kit.RetryAfter(header), Message: "pfSense wants to be asked less often (HTTP 429): " + said}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -108,11 +108,11 @@ func explain(status int, _ string, header http.Header, body []byte) error {
 	hint := ""
 	switch status {
 	case http.StatusForbidden:
-		hint = " The user of the key lacks this privilege: System > User Manager shows what it may do."
+		hint = "; the user of the key lacks this privilege: System > User Manager shows what it may do"
 	case http.StatusFailedDependency:
-		hint = " A package is missing on pfSense: System > Package Manager installs it."
+		hint = "; a package is missing on pfSense: System > Package Manager installs it"
 	case http.StatusInternalServerError:
-		hint = " If this was a change, it may have happened: look before doing it again."
+		hint = "; if this was a change, it may have happened: look before doing it again"
 	}
 	return &kit.Refusal{Status: status, Message: fmt.Sprintf("pfSense refuses (HTTP %d%s): %s%s", status, id, said, hint)}
 }
