@@ -38,6 +38,8 @@ type Config struct {
 	Limits   Limits        `yaml:"limits" doc:"How much to take from the server."`
 	Restart  RestartConfig `yaml:"restart" doc:"When to come back to a server that went away."`
 
+	Connection Connection `yaml:"connection" doc:"Connections over HTTP, to the server or to the system of a preset."`
+
 	Replicas ReplicasConfig `yaml:"replicas" doc:"How calls are spread over urls."`
 }
 
@@ -102,7 +104,8 @@ func DefaultConfig() Config {
 			InitialDelay: 250 * time.Millisecond, MaxDelay: 30 * time.Second, HealthyAfter: 10 * time.Second, WedgedAfter: 30 * time.Second,
 			Refresh: 5 * time.Minute,
 		},
-		Replicas: ReplicasConfig{EjectAfter: 3, EjectFor: 30 * time.Second, EjectMax: 5 * time.Minute, PanicThreshold: 0.5},
+		Connection: DefaultConnection(),
+		Replicas:   ReplicasConfig{EjectAfter: 3, EjectFor: 30 * time.Second, EjectMax: 5 * time.Minute, PanicThreshold: 0.5},
 	}
 }
 
@@ -155,6 +158,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, validateURL(c.URL))
 	}
 	errs = append(errs, c.validateReplicas()...)
+	errs = append(errs, c.validateConnection()...)
 	for name := range c.Headers {
 		if !validHeaderName(name) {
 			errs = append(errs, fieldErrorf("headers."+name, "not the name of an HTTP header"))

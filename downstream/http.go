@@ -210,7 +210,7 @@ func (l *httpLink) get(ctx context.Context, lastID string) (*http.Response, erro
 	if lastID != "" {
 		h["Last-Event-Id"] = []string{lastID}
 	}
-	resp, err := l.client.do(ctx, http.MethodGet, h, nil)
+	resp, err := l.client.listening().do(ctx, http.MethodGet, h, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
 )
 
 // httpClient sends single requests to the URL of one server. It follows no redirect and repeats nothing but what net/http proves
@@ -23,6 +25,7 @@ type httpClient struct {
 	url       *url.URL
 	transport *http.Transport
 	plain     *plainTransport // takes what it can of transport's work; nil for https and through a proxy
+	streams   *httpClient     // for requests whose answer is a stream that only listens; nil: this one
 	header    http.Header     // sent with every request; never changed
 	host      string          // the Host header; "" for that of url
 	maxBody   int64
@@ -51,11 +54,17 @@ func newHTTPClient(cfg *Config, version string) (*httpClient, error) {
 		}
 		h.header[name] = []string{v}
 	}
-	dialer := &net.Dialer{Timeout: cfg.Timeouts.Connect, KeepAliveConfig: net.KeepAliveConfig{
-		// A connection whose other end is gone without a word ends after a minute, so that a stream that only listens notices.
-		Enable: true, Idle: 20 * time.Second, Interval: 10 * time.Second, Count: 4,
-	}}
-	h.transport = &http.Transport{
+	dialer := newDialer(cfg)
+	h.transports(cfg, dialer, cfg.perHost())
+	if cfg.perHost() > 0 {
+		h.streams = &httpClient{url: h.url, header: h.header, host: h.host, maxBody: h.maxBody}
+		h.streams.transports(cfg, dialer, 0)
+	}
+	return h, nil
+}
+
+func newTransport(cfg *Config, dialer *kit.Dialer, limit int) *http.Transport {
+	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
 		TLSHandshakeTimeout:    cfg.Timeouts.Connect,
@@ -64,20 +73,11 @@ func newHTTPClient(cfg *Config, version string) (*httpClient, error) {
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 		MaxIdleConns:           cfg.Limits.Connections,
 		MaxIdleConnsPerHost:    cfg.Limits.Connections,
-		IdleConnTimeout:        90 * time.Second,
+		MaxConnsPerHost:        limit,
+		IdleConnTimeout:        cfg.Connection.KeepAlive,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		DisableCompression:     true, // the bytes are handed on, mostly over a local network
 	}
-	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u}); u.Scheme == "http" && proxy == nil && err == nil {
-		addr := u.Host
-		if u.Port() == "" {
-			addr = net.JoinHostPort(u.Hostname(), "80")
-		}
-		h.plain = &plainTransport{addr: addr, maxIdle: cfg.Limits.Connections, dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return h.transport.DialContext(ctx, network, addr)
-		}}
-	}
-	return h, nil
 }
 
 // at returns a client for another address of the same server. It shares the connections; who uses it waits for draining.
@@ -91,6 +91,9 @@ func (h *httpClient) at(u *url.URL) *httpClient {
 
 // close ends idle connections and waits for bodies that are being drained.
 func (h *httpClient) close() {
+	if h.streams != nil {
+		h.streams.close()
+	}
 	h.draining.Wait()
 	h.transport.CloseIdleConnections()
 	if h.plain != nil {
@@ -116,11 +119,19 @@ func (h *httpClient) do(ctx context.Context, method string, header http.Header, 
 		}
 		return resp, nil
 	}
+	var place *waiting
+	if h.transport.MaxConnsPerHost > 0 {
+		place = new(waiting)
+		ctx = place.watch(ctx)
+	}
 	for again := false; ; again = true {
 		out := outgoingBody{data: body}
 		resp, err := h.transport.RoundTrip(h.request(ctx, method, header, &out))
 		if err == nil {
 			return resp, nil
+		}
+		if place != nil && !place.over.Load() && ctx.Err() != nil {
+			err = noPlace(ctx)
 		}
 		closed := err.Error() == errServerClosedIdle
 		if closed && !again && ctx.Err() == nil {
@@ -199,6 +210,9 @@ func sendError(ctx context.Context, err error, sent bool) error {
 			return lostTo(ctx)
 		}
 		cause := context.Cause(ctx)
+		if errors.Is(cause, context.DeadlineExceeded) && errors.Is(err, errNoPlace) {
+			return &UnavailableError{Class: "overloaded", Err: err}
+		}
 		if errors.Is(cause, context.DeadlineExceeded) {
 			return &UnavailableError{Class: "connect", Err: fmt.Errorf("while connecting: %w", cause)}
 		}

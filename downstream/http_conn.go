@@ -20,15 +20,14 @@ type plainTransport struct {
 	addr    string
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	maxIdle int
+	keep    time.Duration // how long an unused connection is kept
+	places  chan struct{} // one element for each connection in use; nil: no limit
 
 	mu     sync.Mutex   // guards what follows
 	idle   []*plainConn // the one used last is last
 	reaper *time.Timer  // ends connections that are idle for too long; nil while there are none
 	closed bool
 }
-
-// plainIdle is how long a connection is kept for reuse.
-const plainIdle = 90 * time.Second
 
 // plainConn is one connection, used by one request at a time.
 type plainConn struct {
@@ -89,8 +88,12 @@ func (c *plainConn) ReadFrom(r io.Reader) (total int64, err error) {
 // roundTrip sends a request and returns the answer. With an error, sent says whether something of the request may have left. When ctx
 // ends, reading and writing fail at once.
 func (t *plainTransport) roundTrip(ctx context.Context, req *http.Request) (resp *http.Response, sent bool, err error) {
+	if err := t.enter(ctx); err != nil {
+		return nil, false, err
+	}
 	c, err := t.get(ctx)
 	if err != nil {
+		t.leave()
 		return nil, false, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) }) // fails only on a closed connection
@@ -104,6 +107,7 @@ func (t *plainTransport) roundTrip(ctx context.Context, req *http.Request) (resp
 	if err != nil {
 		stop()
 		_ = c.Close() // it is broken
+		t.leave()
 		return nil, c.sent > 0, unexpected(err)
 	}
 	c.left = math.MaxInt64
@@ -125,6 +129,25 @@ func (c *plainConn) response(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// enter waits until one more connection may be used.
+func (t *plainTransport) enter(ctx context.Context) error {
+	if t.places == nil {
+		return nil
+	}
+	select {
+	case t.places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return noPlace(ctx)
+	}
+}
+
+func (t *plainTransport) leave() {
+	if t.places != nil {
+		<-t.places
+	}
+}
+
 // get returns the connection used last that the server has not closed, or a new one.
 func (t *plainTransport) get(ctx context.Context) (*plainConn, error) {
 	for {
@@ -138,7 +161,7 @@ func (t *plainTransport) get(ctx context.Context) (*plainConn, error) {
 		t.idle[n-1] = nil
 		t.idle = t.idle[:n-1]
 		t.mu.Unlock()
-		if time.Since(c.idle) < plainIdle && quiet(c.Conn) {
+		if time.Since(c.idle) < t.keep && quiet(c.Conn) {
 			return c, nil
 		}
 		_ = c.Close() // nobody waits for anything on it
@@ -163,7 +186,7 @@ func (t *plainTransport) put(c *plainConn) {
 	}
 	t.idle = append(t.idle, c)
 	if t.reaper == nil {
-		t.reaper = time.AfterFunc(plainIdle, t.reap)
+		t.reaper = time.AfterFunc(t.keep, t.reap)
 	}
 }
 
@@ -172,7 +195,7 @@ func (t *plainTransport) reap() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := 0
-	for n < len(t.idle) && time.Since(t.idle[n].idle) >= plainIdle {
+	for n < len(t.idle) && time.Since(t.idle[n].idle) >= t.keep {
 		_ = t.idle[n].Close() // nobody waits for anything on it
 		n++
 	}
@@ -181,7 +204,7 @@ func (t *plainTransport) reap() {
 		t.reaper = nil
 		return
 	}
-	t.reaper.Reset(max(plainIdle-time.Since(t.idle[0].idle), time.Second))
+	t.reaper.Reset(max(t.keep-time.Since(t.idle[0].idle), time.Second))
 }
 
 // close ends the idle connections; those in use end with their answer.
@@ -227,6 +250,7 @@ func (b *plainBody) Close() error {
 // end gives the connection back if it can carry another request, or ends it.
 func (b *plainBody) end(whole bool) {
 	b.once.Do(func() {
+		defer b.t.leave()
 		// A connection whose deadline the end of ctx has set, or is just setting, is of no use any more.
 		if b.stop() && whole && b.keep && b.c.r.Buffered() == 0 {
 			b.t.put(b.c)

@@ -212,7 +212,7 @@ func (s *listening) listen(heard bool) (acknowledged bool, err error) {
 	c := &Call{Method: "subscriptions/listen", Params: s.params}
 	id := strconv.AppendUint(nil, l.next.Add(1), 10)
 	params, _ := outgoing(c, l.self, &l.opening, nil)
-	resp, err := l.client.do(s.ctx, http.MethodPost, l.headerFor(c), wire.AppendRequest(nil, id, c.Method, params))
+	resp, err := l.client.listening().do(s.ctx, http.MethodPost, l.headerFor(c), wire.AppendRequest(nil, id, c.Method, params))
 	if err != nil {
 		return false, err
 	}

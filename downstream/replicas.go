@@ -85,6 +85,7 @@ func newReplicas(name string, cfg *Config, log *slog.Logger, version string, for
 	for _, u := range cfg.URLs {
 		e := &replica{cfg: *cfg, shown: shownURL(u), health: new(known[u])}
 		e.cfg.URL, e.cfg.URLs = u, nil
+		e.cfg.Connection.MaxPerHost, e.cfg.Connection.MaxTotal = cfg.perHost(), 0
 		var err error
 		if e.opener, err = newHTTPOpener(name, &e.cfg, log.With("endpoint", e.shown), version); err != nil {
 			return nil, err

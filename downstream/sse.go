@@ -89,7 +89,7 @@ func (h *httpOpener) openSSE(ctx context.Context, o opening) (link, error) {
 // openStream opens the stream that the server speaks on.
 func (h *httpOpener) openStream(ctx context.Context) (*http.Response, error) {
 	header := h.client.headerWith(http.Header{"Accept": acceptEvent, "Cache-Control": {"no-store"}})
-	resp, err := h.client.do(ctx, http.MethodGet, header, nil)
+	resp, err := h.client.listening().do(ctx, http.MethodGet, header, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -117,7 +117,7 @@ func (c *Config) builtinConfig() (builtin.Config, error) {
 		Access: access, URL: c.URL, Token: c.Token, Username: c.Username, Password: c.Password,
 		TLS:     kit.TLS{CAFile: c.CAFile, Pin: c.TLSPin, InsecureSkipVerify: c.TLSInsecureSkipVerify},
 		Headers: c.Headers, Options: c.Own.of(c.Preset),
-		Connection: kit.DefaultConnection(),
+		Connection: c.Connection.ofSystem(c.Timeouts.Connect),
 	}}
 	token, err := fromFile("token_file", c.TokenFile)
 	if err == nil && token != "" {

@@ -85,6 +85,17 @@ func (s *nameServer) answer(q []byte) []byte {
 // mountNames is a command that runs another with a resolv.conf of its own.
 const mountNames = `mount --bind "$1" /etc/resolv.conf && shift && exec "$@"`
 
+// reconnect breaks the connections to a server, so that the next call makes a new one.
+func (r *rig) reconnect(ctx context.Context, name string) error {
+	p := r.servers[name].proxy
+	p.down()
+	if err := p.up(); err != nil {
+		return err
+	}
+	_, err := r.works(ctx, name, 5*time.Second)
+	return err
+}
+
 func dnsScenario(ctx context.Context, r *rig) error {
 	const addr = "127.0.0.97"
 	ns, err := startNameServer(ctx, addr+":53")
@@ -101,7 +112,8 @@ func dnsScenario(ctx context.Context, r *rig) error {
 		return fmt.Errorf("cannot run here: a resolv.conf of the gateway's own needs a mount namespace: %w: %s", err, out)
 	}
 	r.env = []string{"GODEBUG=netdns=go"}
-	if err := r.start(ctx, serverSpec{name: "h", host: "victim.chaos.test", more: "restart: { max_delay: 2s, healthy_after: 50ms }", policy: "retry: { max_attempts: 2, initial_delay: 10ms }"}); err != nil {
+	if err := r.start(ctx, serverSpec{name: "h", host: "victim.chaos.test", more: "restart: { max_delay: 2s, healthy_after: 50ms }\n    connection: { dns_cache_ttl: 100ms }", policy: "retry: { max_attempts: 2, initial_delay: 10ms }"},
+		serverSpec{name: "k", host: "kept.chaos.test", more: "restart: { healthy_after: 50ms }"}); err != nil {
 		return err
 	}
 	p := r.servers["h"].proxy
@@ -115,7 +127,13 @@ func dnsScenario(ctx context.Context, r *rig) error {
 		if err := p.up(); err != nil { // what was connected must ask for the name again
 			return err
 		}
+		// The addresses of the other one are still known (connection.dns_cache_ttl: 5m).
+		if err := r.reconnect(ctx, "k"); err != nil {
+			return err
+		}
+		kept := r.load(ctx, 20, mixed("k"))
 		all := r.loadFor(ctx, 50, r.span(time.Second, 3*time.Second, 30*time.Second), mixed("h"))
+		known := kept.end()
 		after, err := measure(r.gw.PID())
 		if err != nil {
 			return err
@@ -133,6 +151,8 @@ func dnsScenario(ctx context.Context, r *rig) error {
 		})
 		r.check(name+": told", len(dns) == len(failed) && len(failed) > 0, "class dns or circuit_open, executed no", "%d of %d", len(dns), len(failed))
 		r.note(pick(failed, func(t *told) bool { return t.Executed != "no" }))
+		r.every(name+": answered with the addresses known", len(pick(known, answered)), len(known))
+		r.note(pick(known, not(answered)))
 		r.check(name+": threads, files", after.threads <= before.threads+10 && after.files <= before.files+20, "no growth", "%+d, %+d", after.threads-before.threads, after.files-before.files)
 		r.within(name+": works again", back, 5*time.Second)
 	}

@@ -30,6 +30,10 @@ switches all of them off.
 		unit := map[string]string{"s": "seconds", "ms": "milliseconds"}[a.unit]
 		fmt.Fprintf(&d.b, "| `%s` | `%s` | %s |\n", name, a.path, unit)
 	}
+	fmt.Fprintf(&d.b, "\nAccepted in the entry of a server:\n\n| key | is |\n|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(serverAliases)) {
+		fmt.Fprintf(&d.b, "| `%s` | `%s` |\n", name, serverAliases[name].path)
+	}
 	return d.b.Bytes()
 }
 

@@ -305,9 +305,17 @@ var aliases = map[string]alias{
 	"timeout_ms":               {"timeouts.attempt", "ms"},
 }
 
+// serverAliases are the spellings that are accepted in the entry of a server.
+var serverAliases = map[string]alias{
+	"connector_limit":          {"connection.max_total", ""},
+	"connector_limit_per_host": {"connection.max_per_host", ""},
+}
+
 // aliasesOf returns the aliases in a section of type t.
 func aliasesOf(t reflect.Type) map[string]alias {
 	switch t {
+	case reflect.TypeFor[server]():
+		return serverAliases
 	case reflect.TypeFor[policies](), reflect.TypeFor[defaultPolicies](), reflect.TypeFor[serverPolicies](), reflect.TypeFor[toolPolicies]():
 		return aliases
 	}

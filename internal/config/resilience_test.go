@@ -87,6 +87,10 @@ func TestOtherSpellings(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
+	f = parse(t, `downstreams: {a: {url: "http://nas/mcp", connector_limit: 100, connector_limit_per_host: 30}}`)
+	if c := f.Settings.Downstreams["a"].Connection; c.MaxTotal != 100 || c.MaxPerHost != 30 {
+		t.Errorf("connector_limit: %+v", c)
+	}
 }
 
 func TestKillSwitch(t *testing.T) {

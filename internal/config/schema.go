@@ -61,7 +61,7 @@ func section(t reflect.Type) object {
 		props = append(props, member{f.key, property(f)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(aliasesOf(t))) {
-		a := aliases[name]
+		a := aliasesOf(t)[name]
 		f := fieldAt(t, a.path)
 		f.doc, f.def = "Another name for "+a.path+".", ""
 		p := property(f)

@@ -74,24 +74,28 @@ type TLS struct {
 
 // Connection bounds the connections to a system. Zero values are replaced by those of [DefaultConnection].
 type Connection struct {
+	MaxTotal    int           // connections to all hosts of the server together
 	MaxPerHost  int           // connections to one host
-	DNSCacheTTL time.Duration // how long an address is used without asking again
+	DNSCacheTTL time.Duration // how long an address is used without asking again; less than 0: not at all
 	DialTimeout time.Duration
 	IdleTimeout time.Duration // an unused connection is closed after it
 }
 
 // DefaultConnection returns the limits where nothing is configured.
 func DefaultConnection() Connection {
-	return Connection{MaxPerHost: 30, DNSCacheTTL: 300 * time.Second, DialTimeout: 5 * time.Second, IdleTimeout: 90 * time.Second}
+	return Connection{MaxTotal: 100, MaxPerHost: 30, DNSCacheTTL: 300 * time.Second, DialTimeout: 5 * time.Second, IdleTimeout: 90 * time.Second}
 }
 
 // WithDefaults returns c with every zero value replaced.
 func (c Connection) WithDefaults() Connection {
 	d := DefaultConnection()
+	if c.MaxTotal <= 0 {
+		c.MaxTotal = d.MaxTotal
+	}
 	if c.MaxPerHost <= 0 {
 		c.MaxPerHost = d.MaxPerHost
 	}
-	if c.DNSCacheTTL <= 0 {
+	if c.DNSCacheTTL == 0 {
 		c.DNSCacheTTL = d.DNSCacheTTL
 	}
 	if c.DialTimeout <= 0 {

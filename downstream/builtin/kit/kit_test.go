@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -86,7 +87,9 @@ func TestAccessDecidesWhichToolsExist(t *testing.T) {
 	for access, want := range map[kit.Access]string{kit.Read: "look", kit.Operate: "look,start", kit.Full: "delete,look,start"} {
 		s := kit.NewServer(kit.Config{Access: access}, "test", "Test", "")
 		for _, tool := range []kit.Tool{{Name: "look"}, {Name: "start", Access: kit.Operate, Idempotent: true}, {Name: "delete", Access: kit.Full, Destructive: true}} {
-			kit.Add(s, tool, func(context.Context, *kit.Call, struct{}) (*kit.Listing, error) { return kit.List(nil, kit.Page{}), nil })
+			kit.Add(s, tool, func(context.Context, *kit.Call, struct{}) (*kit.Listing, error) {
+				return kit.List(nil, kit.Page{}), nil
+			})
 		}
 		list, err := connect(t, s).ListTools(t.Context(), nil)
 		if err != nil {
@@ -108,12 +111,22 @@ func TestAccessDecidesWhichToolsExist(t *testing.T) {
 
 // TestFailures shows what of a system's trouble reaches the policies, and what the caller reads as an answer.
 func TestFailures(t *testing.T) {
+	var mu sync.Mutex // an answer that is broken off orders nothing
 	answer := http.HandlerFunc(nil)
 	asked := 0
-	system := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { asked++; answer(w, r) }))
+	system := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		h := answer
+		asked++
+		mu.Unlock()
+		h(w, r)
+	}))
 	defer system.Close()
 	status := func(code int, body string) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "3"); http.Error(w, body, code) }
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "3")
+			http.Error(w, body, code)
+		}
 	}
 	for name, tt := range map[string]struct {
 		answer   http.HandlerFunc
@@ -134,7 +147,9 @@ func TestFailures(t *testing.T) {
 		"not TLS, really": {nil, strings.Replace(system.URL, "http:", "https:", 1), "tls", false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			mu.Lock()
 			answer = tt.answer
+			mu.Unlock()
 			cfg := kit.Config{URL: system.URL}
 			if tt.url != "" {
 				cfg.URL = tt.url
