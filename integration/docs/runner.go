@@ -37,7 +37,7 @@ var elsewhere = []string{
 	"git", "go", ".ci/run", "source", "export", "cd", "mkdir", "kill", "top", "pveum", "promtool", "prometheus", "jq", "ssh", "racadm", "pip", "sudo", "brew", "midclt", "ollama", "unset", "chmod", "echo",
 }
 
-var variable = regexp.MustCompile(`\$\{(\w+)[}:]`)
+var variable = regexp.MustCompile(`\$\{(\w+)\}`)
 
 var topKeys = regexp.MustCompile(`^(gateway|downstreams|resilience|telemetry):`)
 
@@ -144,7 +144,7 @@ func (p *runner) configuration(ctx context.Context, b block) {
 	p.checked++
 }
 
-// env has a value for every variable that a text names.
+// env has a value for every variable that a text names without a default.
 func (p *runner) env(text string) []string {
 	path := strings.Join([]string{filepath.Join(p.dir, "bin"), filepath.Dir(p.bin), os.Getenv("PATH")}, string(os.PathListSeparator))
 	env := []string{"PATH=" + path, "HOME=" + p.dir, "NO_COLOR=1"}

@@ -3,6 +3,7 @@
 //
 //	go run ./integration/page                 screenshots go to a temporary folder
 //	go run ./integration/page -shots FOLDER
+//	go run ./integration/page -picture docs/img/status.png     the picture of the README and nothing else
 package main
 
 import (
@@ -38,9 +39,11 @@ const servers = 50
 
 func main() {
 	shots := flag.String("shots", "", "`folder` for the screenshots")
+	file := flag.String("picture", "", "`file` for the picture of the README; nothing else is done")
+	yaml := flag.String("config", "gateway.yaml", "`file` of the gateway of the picture")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *shots)
+	err := run(ctx, *shots, *file, *yaml)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "page:", err)
@@ -48,7 +51,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, shots string) error {
+func run(ctx context.Context, shots, file, yaml string) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "mcpgw-page-")
@@ -56,7 +59,7 @@ func run(ctx context.Context, shots string) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
-	if shots == "" {
+	if shots == "" && file == "" {
 		if shots, err = os.MkdirTemp("", "mcpgw-shots-"); err != nil {
 			return err
 		}
@@ -76,18 +79,24 @@ func run(ctx context.Context, shots string) error {
 	if err != nil {
 		return err
 	}
+	if file != "" {
+		if file, err = filepath.Abs(file); err != nil {
+			return err
+		}
+		return picture(ctx, node, modules, dir, bin, yaml, file)
+	}
 	stage, err := newStage(ctx, dir, bin)
 	if err != nil {
 		return err
 	}
 	defer stage.close()
-	file := filepath.Join(dir, "page.mjs")
-	if err := os.WriteFile(file, script, 0o600); err != nil {
+	program := filepath.Join(dir, "page.mjs")
+	if err := os.WriteFile(program, script, 0o600); err != nil {
 		return err
 	}
 	cmd := node.Command(ctx, dir, []string{
 		"MODULES=" + modules, "GATEWAY=http://" + stage.gateway.Addr, "CONTROL=" + stage.control, "SHOTS=" + shots, "TMPDIR=" + dir,
-	}, node.Program(), file)
+	}, node.Program(), program)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err = cmd.Run()
 	fmt.Println("screenshots: " + filepath.Base(shots) + " (" + strings.Join(names(shots), ", ") + ")")
