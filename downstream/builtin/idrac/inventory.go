@@ -58,12 +58,15 @@ func (b *bmc) addInventory(s *kit.Server) {
 			return nil, err
 		}
 		service, err := b.follow(ctx, root, "UpdateService", false)
-		if err != nil {
+		if err != nil && !refused(err) {
 			return nil, err
 		}
 		list, err := b.members(ctx, c, service, "FirmwareInventory", false, 0)
-		if err != nil {
+		if err != nil && !refused(err) {
 			return nil, err
+		}
+		if len(list) == 0 {
+			return nil, errors.New("this controller lists no firmware: systems and managers show the versions of BIOS and controller")
 		}
 		items := make([]kit.Item, 0, len(list))
 		for _, o := range list {
