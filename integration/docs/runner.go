@@ -24,6 +24,7 @@ type runner struct {
 
 	dir     string // of the current page: the working folder of its commands
 	file    string // gateway.yaml that the page shows; "" for the default one
+	exports []string
 	gateway *harness.Server
 
 	checked, ran, left int
@@ -148,6 +149,7 @@ func (p *runner) configuration(ctx context.Context, b block) {
 func (p *runner) env(text string) []string {
 	path := strings.Join([]string{filepath.Join(p.dir, "bin"), filepath.Dir(p.bin), os.Getenv("PATH")}, string(os.PathListSeparator))
 	env := []string{"PATH=" + path, "HOME=" + p.dir, "NO_COLOR=1"}
+	env = append(env, p.exports...)
 	for _, m := range variable.FindAllStringSubmatch(text, -1) {
 		if m[1] == "HOME" {
 			continue
@@ -260,6 +262,8 @@ func (p *runner) commands(ctx context.Context, b block) error {
 
 var assignment = regexp.MustCompile(`^\w+=("[^"]*"|'[^']*'|\$\([^)]*\)|\S*)\s*`)
 
+var export = regexp.MustCompile(`^export (\w+)=(\S+)$`)
+
 // line runs one command line.
 func (p *runner) line(ctx context.Context, b block, s step) error {
 	bare := s.line
@@ -267,6 +271,10 @@ func (p *runner) line(ctx context.Context, b block, s step) error {
 		bare = strings.TrimSpace(assignment.ReplaceAllString(bare, ""))
 	}
 	if bare == "" {
+		return nil
+	}
+	if m := export.FindStringSubmatch(bare); m != nil { // for the commands that follow
+		p.exports = append(p.exports, m[1]+"="+strings.Trim(m[2], `"'`))
 		return nil
 	}
 	bare = strings.Replace(bare, "go run ./cmd/mcpgw", "mcpgw", 1)
