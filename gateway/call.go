@@ -25,10 +25,9 @@ func (g *Gateway) callTool(ctx context.Context, r *request) (answer, error) {
 				return own(r)
 			}
 		}
-		if r.table.single == nil || r.table.single.server.Catalog().Revision != "" {
+		if to, ok = r.table.unknown(name); !ok {
 			return answer{}, errInvalid("unknown tool: %s", name)
 		}
-		to = route{target: r.table.single, own: name} // never reached yet: it will say itself what it has
 	}
 	r.seen.tool = name
 	if to.marks != nil {

@@ -37,6 +37,7 @@ type template struct {
 type table struct {
 	single       *target // the only downstream, unrenamed; nil for all
 	targets      map[string]*target
+	unlisted     map[string]*target // of targets: those that have never been reached, so that nobody knows what they offer
 	tools        map[string]route
 	prompts      map[string]route
 	resources    map[string]route
@@ -69,11 +70,14 @@ type tableMaker struct {
 
 // all builds what clients of /mcp see.
 func (mk *tableMaker) all(targets []*target) *table {
-	t := &table{targets: map[string]*target{}, tools: map[string]route{}, prompts: map[string]route{}, resources: map[string]route{}, info: mk.info}
+	t := &table{targets: map[string]*target{}, unlisted: map[string]*target{}, tools: map[string]route{}, prompts: map[string]route{}, resources: map[string]route{}, info: mk.info}
 	cats := make(map[*target]*downstream.Catalog, len(targets))
 	for _, tg := range targets {
 		t.targets[tg.name] = tg
 		cats[tg] = tg.server.Catalog()
+		if cats[tg].Revision == "" {
+			t.unlisted[tg.name] = tg
+		}
 	}
 	var listed [4][]entry
 	for _, g := range mk.own {
@@ -95,6 +99,17 @@ func (mk *tableMaker) all(targets []*target) *table {
 	t.modernCaps = json.RawMessage(`{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"completions":{}` + extensionsOf(targets, cats, mk.through) + `}`)
 	t.scope = "private"
 	return t
+}
+
+// unknown returns the way to a tool that is in no list because its downstream has never been reached: the downstream will say itself
+// whether it has it, or the caller learns that it is away.
+func (t *table) unknown(name string) (route, bool) {
+	if t.single != nil {
+		return route{target: t.single, own: name}, t.single.server.Catalog().Revision == ""
+	}
+	server, own, _ := strings.Cut(name, "__")
+	tg := t.unlisted[server]
+	return route{target: tg, own: own}, tg != nil && own != ""
 }
 
 // single builds what clients of /servers/NAME/mcp see: the downstream as it is.

@@ -75,7 +75,10 @@ func NewClient(cfg *Config, opts ClientOptions) (*Client, error) {
 	if opts.MaxBody <= 0 {
 		opts.MaxBody = 32 << 20
 	}
-	if opts.AuthHold <= 0 {
+	switch {
+	case cfg.Simulated:
+		opts.AuthHold = 10 * time.Second // nobody's account is locked, and somebody waits to see it recover
+	case opts.AuthHold <= 0:
 		opts.AuthHold = 5 * time.Minute
 	}
 	if cfg.TLS.InsecureSkipVerify && base.Scheme == "https" {
