@@ -47,6 +47,9 @@ func (p *pinned) end(err error) {
 	})
 }
 
+// fail implements ender.
+func (p *pinned) fail(err error) { p.end(err) }
+
 func (p *pinned) done() <-chan struct{} { return p.gone }
 
 func (p *pinned) err() error {

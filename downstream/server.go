@@ -94,6 +94,11 @@ type Server struct {
 	waiting chan struct{}              // closed when main is set, or an attempt failed
 	subs    map[string]int             // on the shared session: how many want updates of each URI
 	levels  map[string]json.RawMessage // on the shared session: the log level that each client set
+
+	relisted     chan struct{} // closed, and replaced, when the lists have been read
+	refreshing   chan struct{} // closed when they have been read again because they were out of date
+	refreshed    time.Time     // when that was last asked for
+	renegotiated time.Time     // when a session was last ended because its revision was
 }
 
 // mainLink is the session that the catalogue is read from, which is also the session that clients share where they share one.
@@ -110,7 +115,7 @@ func New(name string, cfg Config, opts Options) (*Server, error) {
 	s := &Server{
 		name: name, cfg: cfg, opts: opts, log: opts.Logger.With("downstream", name),
 		suspect: make(chan struct{}, 1), changed: make(chan struct{}, 1), settled: make(chan struct{}), waiting: make(chan struct{}),
-		subs: map[string]int{}, levels: map[string]json.RawMessage{},
+		subs: map[string]int{}, levels: map[string]json.RawMessage{}, relisted: make(chan struct{}),
 	}
 	var err error
 	if s.opener, err = newOpener(name, &s.cfg, s.log, &opts); err != nil {
@@ -224,6 +229,9 @@ func (s *Server) Call(ctx context.Context, c *Call) (Result, error) {
 				c.Client.Lost()
 			}
 			continue
+		}
+		if !again && s.renegotiate(l, err) {
+			continue // it did not act
 		}
 		if away, ok := errors.AsType[*UnavailableError](err); ok && away.Class == "connection_closed" && !again {
 			continue // it ended just before the request would have been sent

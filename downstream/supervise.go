@@ -124,6 +124,7 @@ func (s *Server) relist(l link) error {
 		return context.Cause(s.ctx)
 	}
 	s.catalog.Store(c)
+	defer s.wasListed() // after Changed
 	if err == nil {
 		s.lastOK.Store(time.Now().UnixNano())
 	}

@@ -214,7 +214,7 @@ func (r *rules) rpc(code int64) resilience.Outcome {
 	case code == wire.CodeParse: // it cannot read what we say
 		o.Breaker = resilience.Failure
 	case code == wire.CodeHeaderMismatch, code == wire.CodeUnsupportedProtocol:
-		// It did not act, but the same request again would be refused again: the session, or what is known of the tool, must change first.
+		// It did not act, and refused the request again after the session, or what is known of the tool, had been renewed.
 		o.Breaker = resilience.Ignored
 	}
 	return o

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -80,12 +82,32 @@ func (f *flight) attempt(ctx context.Context) (res downstream.Result, err error)
 		c.Params, c.Body = wire.Set(c.Params, "requestState", *state), nil
 	}
 	res, err = f.target.server.Call(ctx, &c)
+	if rpc, ok := errors.AsType[*wire.Error](err); ok && rpc.Code == wire.CodeHeaderMismatch && f.relearn(ctx, &c) {
+		res, err = f.target.server.Call(ctx, &c) // it did not act
+	}
 	if err == nil && res.Asks {
 		if state := loadShed(res.Raw); state != nil {
 			f.state.Store(&state)
 		}
 	}
 	return res, err
+}
+
+// relearn reads what a server says of its tools again, after it refused a call whose headers are not those that its tool wants (-32020),
+// and reports whether the call has other headers now.
+func (f *flight) relearn(ctx context.Context, c *downstream.Call) bool {
+	if c.Method != "tools/call" {
+		return false
+	}
+	f.target.server.Refresh(ctx)
+	for _, it := range f.target.server.Catalog().Lists[downstream.Tools].Items {
+		if it.Key == c.Target {
+			was := c.Header
+			c.Header = mirrorArguments(paramHeadersOf(it.Raw), wire.Get(c.Params, "arguments"))
+			return !maps.EqualFunc(was, c.Header, slices.Equal)
+		}
+	}
+	return false
 }
 
 // attentive tells the policies what a server says during an attempt.

@@ -175,16 +175,20 @@ func (g *Gateway) setLevel(ctx context.Context, r *request) (answer, error) {
 	r.sess.mu.Lock()
 	r.sess.level = level
 	r.sess.mu.Unlock()
+	var wg sync.WaitGroup // one server that hangs must not delay what the others are told
 	for _, tg := range r.table.targets {
-		err := tg.told(ctx, r.sess.id, func(ctx context.Context) error { return tg.server.SetLevel(ctx, r.sess.client(tg), level) })
-		if j := r.joint(g, tg); j != nil {
-			err = errors.Join(err, j.want(ctx, level))
-		}
-		if err != nil {
-			// One server that cannot does not make the level wrong for the others.
-			g.log.WarnContext(ctx, "a server did not take the log level", "downstream", tg.name, "err", err)
-		}
+		wg.Go(func() {
+			err := tg.told(ctx, r.sess.id, func(ctx context.Context) error { return tg.server.SetLevel(ctx, r.sess.client(tg), level) })
+			if j := r.joint(g, tg); j != nil {
+				err = errors.Join(err, j.want(ctx, level))
+			}
+			if err != nil {
+				// One server that cannot does not make the level wrong for the others.
+				g.log.WarnContext(ctx, "a server did not take the log level", "downstream", tg.name, "err", err)
+			}
+		})
 	}
+	wg.Wait()
 	return whole(json.RawMessage(`{}`)), nil
 }
 

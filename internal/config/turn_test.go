@@ -155,3 +155,47 @@ func (g *running) tool(t *testing.T, name, args string) reply {
 	t.Helper()
 	return g.ask(t, "tools/call", name, `{"name":"`+name+`","arguments":`+args+`}`)
 }
+
+// olderClient is a session of revision 2025-11-25.
+type olderClient struct{ url, session string }
+
+func (g *running) older(t *testing.T) *olderClient {
+	t.Helper()
+	c := &olderClient{url: g.url}
+	c.post(t, "initialize", `{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}`)
+	c.post(t, "notifications/initialized", "")
+	return c
+}
+
+// post sends a request, or a notification, and reads what comes back to its end.
+func (c *olderClient) post(t *testing.T, method, params string) {
+	t.Helper()
+	body := `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":` + params + `}`
+	if strings.HasPrefix(method, "notifications/") {
+		body = `{"jsonrpc":"2.0","method":"` + method + `"}`
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url, strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	if c.session != "" {
+		req.Header.Set("Mcp-Session-Id", c.session)
+		req.Header.Set("Mcp-Protocol-Version", "2025-11-25")
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		t.Errorf("%s: HTTP %d", method, res.StatusCode)
+	}
+	if c.session == "" {
+		c.session = res.Header.Get("Mcp-Session-Id")
+	}
+}
