@@ -47,7 +47,7 @@ func runProxmox(ctx context.Context, s *stage) error {
 		return err
 	}
 	_, port, _ := net.SplitHostPort(addr)
-	const secret = "0badcafe-0000-4000-8000-123456789abc" //nolint:gosec // of a fake
+	const secret = "0badcafe-0000-4000-8000-123456789abc"
 	script := filepath.Join(s.dir, "fakepve_start.py")
 	if err := os.WriteFile(script, []byte(fakepveStart), 0o600); err != nil {
 		return err

@@ -31,7 +31,7 @@ func venv(ctx context.Context, name string, packages ...string) (string, error) 
 		return "", errors.New("python3 is not in PATH")
 	}
 	for _, args := range [][]string{{system, "-m", "venv", dir}, append([]string{python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"}, packages...)} {
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // our own words
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			// pip's messages name the index, which is nobody's business but the machine's.
 			return "", fmt.Errorf("%s %s failed (%d lines of output; delete %s to begin anew): %w", filepath.Base(args[0]), args[2], bytes.Count(out, []byte("\n")), dir, err)

@@ -80,9 +80,9 @@ func extended(body []byte) (told, ids string) {
 	}
 	_ = json.Unmarshal(body, &answer) // often there is no body, or a page for people
 	var texts []string
-	ids = answer.Error.Code
+	all := []string{answer.Error.Code}
 	for _, i := range answer.Error.Info {
-		ids += " " + i.ID
+		all = append(all, i.ID)
 		if i.Message == "" {
 			continue
 		}
@@ -97,7 +97,7 @@ func extended(body []byte) (told, ids string) {
 	}
 	const most = 1000
 	told = strings.Join(texts, "; ")
-	return strings.ToValidUTF8(told[:min(len(told), most)], ""), ids
+	return strings.ToValidUTF8(told[:min(len(told), most)], ""), strings.Join(all, " ")
 }
 
 // send makes a request, two at a time at most: controllers are slow, and more would make them slower.
@@ -178,19 +178,17 @@ func (b *bmc) follow(ctx context.Context, o object, member string, fresh bool) (
 
 func (b *bmc) root(ctx context.Context) (object, error) { return b.fetch(ctx, rootPath, false) }
 
-// members reads the collection that a member of o links to, with all that is in it. most bounds it; 0 is 1000.
-func (b *bmc) members(ctx context.Context, c *kit.Call, o object, member string, fresh bool, most int) ([]object, error) {
+// members reads the collection that a member of o links to, with all that is in it, but not more than a thousand.
+func (b *bmc) members(ctx context.Context, c *kit.Call, o object, member string, fresh bool) ([]object, error) {
 	link := o.link(member)
 	if link == "" {
 		return nil, nil
-	}
-	if most <= 0 {
-		most = 1000
 	}
 	page, err := b.collection(ctx, link, fresh)
 	if err != nil {
 		return nil, err
 	}
+	const most = 1000
 	var list []object
 	for {
 		list = append(list, page.objects("Members")...)

@@ -89,6 +89,19 @@ func (w *wire) count(what string) int {
 	return n
 }
 
+// exactly counts the reads of one path.
+func (w *wire) exactly(path string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, s := range w.seen {
+		if s == "GET "+path {
+			n++
+		}
+	}
+	return n
+}
+
 func newWire(t *testing.T, inner http.Handler) *wire {
 	t.Helper()
 	w := &wire{}

@@ -2,7 +2,6 @@ package idrac
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -103,7 +102,7 @@ func (b *bmc) power(ctx context.Context, c *kit.Call, chassis object) ([]kit.Ite
 	if err != nil && !refused(err) {
 		return nil, err
 	}
-	supplies, err := b.members(ctx, c, sub, "PowerSupplies", true, 0)
+	supplies, err := b.members(ctx, c, sub, "PowerSupplies", true)
 	if err != nil && !refused(err) {
 		return nil, err
 	}
@@ -154,7 +153,7 @@ func (b *bmc) thermal(ctx context.Context, c *kit.Call, chassis object) ([]kit.I
 	if err != nil && !refused(err) {
 		return nil, err
 	}
-	fans, err := b.members(ctx, c, sub, "Fans", true, 0)
+	fans, err := b.members(ctx, c, sub, "Fans", true)
 	if err != nil && !refused(err) {
 		return nil, err
 	}
@@ -178,7 +177,7 @@ func (b *bmc) thermal(ctx context.Context, c *kit.Call, chassis object) ([]kit.I
 		items = append(items, it)
 	}
 	for _, name := range slices.Sorted(maps.Keys(metrics.object("TemperatureSummaryCelsius"))) {
-		it := kit.Item{"kind": "temperature", "unit": "°C", "name": fmt.Sprintf("%s (summary)", name)}
+		it := kit.Item{"kind": "temperature", "unit": "°C", "name": name + " (summary)"}
 		metrics.object("TemperatureSummaryCelsius").object(name).put(it, "Reading", "reading")
 		if it["reading"] != nil {
 			items = append(items, it)
@@ -188,7 +187,7 @@ func (b *bmc) thermal(ctx context.Context, c *kit.Call, chassis object) ([]kit.I
 }
 
 func (b *bmc) sensors(ctx context.Context, c *kit.Call, chassis object) ([]kit.Item, error) {
-	list, err := b.members(ctx, c, chassis, "Sensors", true, 0)
+	list, err := b.members(ctx, c, chassis, "Sensors", true)
 	if err != nil && !refused(err) {
 		return nil, err
 	}

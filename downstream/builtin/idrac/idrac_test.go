@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -260,38 +261,39 @@ func TestSilentClients(t *testing.T) {
 
 // TestInventoryIsRemembered for a short time, until something is changed.
 func TestInventoryIsRemembered(t *testing.T) {
-	asked := map[string]int{}
-	inner := sim.NewWith(sim.Options{Pace: 1000})
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked[r.URL.Path]++ // one request at a time: see slots
-		inner.ServeHTTP(w, r)
-	}))
-	defer web.Close()
-	c := client(t, kit.Config{URL: web.URL, Access: kit.Operate}, func(b *bmc) { b.slots = make(chan struct{}, 1) })
+	w := newWire(t, sim.NewWith(sim.Options{Pace: 1000}))
+	c := client(t, kit.Config{URL: w.URL, Access: kit.Operate}, nil)
 	const inventory, system = "/redfish/v1/UpdateService/FirmwareInventory", "/redfish/v1/Systems"
 	for range 3 {
 		c.OK(t, "firmware", nil)
 		c.OK(t, "systems", nil)
 	}
-	if asked[inventory] != 1 || asked[system] != 3 {
-		t.Errorf("inventory asked for %d times, state %d times", asked[inventory], asked[system])
+	if w.exactly(inventory) != 1 || w.exactly(system) != 3 {
+		t.Errorf("inventory asked for %d times, state %d times", w.exactly(inventory), w.exactly(system))
 	}
 	c.OK(t, "set_indicator", map[string]any{"on": true})
 	c.OK(t, "firmware", nil)
-	if asked[inventory] != 2 {
-		t.Errorf("after a change: asked for %d times", asked[inventory])
+	if w.exactly(inventory) != 2 {
+		t.Errorf("after a change: asked for %d times", w.exactly(inventory))
 	}
 }
 
 // TestTwoAtATime: a slow controller is not asked more.
 func TestTwoAtATime(t *testing.T) {
 	inner := sim.NewWith(sim.Options{Vendor: true})
-	in, most := make(chan struct{}, 10), 0
+	var (
+		mu       sync.Mutex
+		in, most int
+	)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		in <- struct{}{}
-		most = max(most, len(in))
+		mu.Lock()
+		in++
+		most = max(most, in)
+		mu.Unlock()
 		inner.ServeHTTP(w, r)
-		<-in
+		mu.Lock()
+		in--
+		mu.Unlock()
 	}))
 	defer web.Close()
 	client(t, kit.Config{URL: web.URL}, nil).OK(t, "storage", nil)

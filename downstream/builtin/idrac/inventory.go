@@ -61,7 +61,7 @@ func (b *bmc) addInventory(s *kit.Server) {
 		if err != nil && !refused(err) {
 			return nil, err
 		}
-		list, err := b.members(ctx, c, service, "FirmwareInventory", false, 0)
+		list, err := b.members(ctx, c, service, "FirmwareInventory", false)
 		if err != nil && !refused(err) {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func (b *bmc) list(ctx context.Context, c *kit.Call, what string, fresh bool) ([
 	if root.link(what) == "" {
 		return nil, fmt.Errorf("the controller has no %s (is this a Redfish service?)", strings.ToLower(what))
 	}
-	return b.members(ctx, c, root, what, fresh, 0)
+	return b.members(ctx, c, root, what, fresh)
 }
 
 func system(o object) kit.Item {
@@ -131,7 +131,7 @@ func (b *bmc) managers(ctx context.Context, c *kit.Call) (*managersOut, error) {
 		it := kit.Item{}
 		o.put(it, "Name", "name", "ManagerType", "type", "Model", "model", "FirmwareVersion", "firmware", "DateTime", "clock", "UUID", "uuid", "PowerState", "power")
 		o.status(it)
-		ports, err := b.members(ctx, c, o, "EthernetInterfaces", false, 0)
+		ports, err := b.members(ctx, c, o, "EthernetInterfaces", false)
 		if err != nil && !refused(err) {
 			return nil, err
 		}
@@ -200,7 +200,7 @@ func (b *bmc) hardware(ctx context.Context, c *kit.Call, in pageArgs) (*kit.List
 			}},
 			{"EthernetInterfaces", "network", []string{"MACAddress", "mac", "SpeedMbps", "mbps", "LinkStatus", "link", "Id", "slot"}},
 		} {
-			list, err := b.members(ctx, c, s, part.member, false, 0)
+			list, err := b.members(ctx, c, s, part.member, false)
 			if err != nil && !refused(err) {
 				return nil, err
 			}
@@ -248,14 +248,14 @@ func (b *bmc) storage(ctx context.Context, c *kit.Call, in pageArgs) (*kit.Listi
 		items = append(items, it)
 	}
 	for _, s := range systems {
-		list, err := b.members(ctx, c, s, "Storage", false, 0)
+		list, err := b.members(ctx, c, s, "Storage", false)
 		if err != nil && !refused(err) {
 			return nil, err
 		}
 		for _, st := range list {
 			controllers := st.objects("StorageControllers")
 			if len(controllers) == 0 {
-				if controllers, err = b.members(ctx, c, st, "Controllers", false, 0); err != nil && !refused(err) {
+				if controllers, err = b.members(ctx, c, st, "Controllers", false); err != nil && !refused(err) {
 					return nil, err
 				}
 			}
@@ -273,7 +273,7 @@ func (b *bmc) storage(ctx context.Context, c *kit.Call, in pageArgs) (*kit.Listi
 				}
 				add(s, o, "drive", it...)
 			}
-			volumes, err := b.members(ctx, c, st, "Volumes", false, 0)
+			volumes, err := b.members(ctx, c, st, "Volumes", false)
 			if err != nil && !refused(err) {
 				return nil, err
 			}
@@ -284,7 +284,7 @@ func (b *bmc) storage(ctx context.Context, c *kit.Call, in pageArgs) (*kit.Listi
 		if len(list) > 0 {
 			continue
 		}
-		simple, err := b.members(ctx, c, s, "SimpleStorage", false, 0)
+		simple, err := b.members(ctx, c, s, "SimpleStorage", false)
 		if err != nil && !refused(err) {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package idrac
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -42,7 +43,7 @@ func (b *bmc) logs(ctx context.Context, c *kit.Call) ([]object, error) {
 			return nil, err
 		}
 		for _, o := range owners {
-			list, err := b.members(ctx, c, o, "LogServices", false, 0)
+			list, err := b.members(ctx, c, o, "LogServices", false)
 			if err != nil && !refused(err) {
 				return nil, err
 			}
@@ -55,7 +56,7 @@ func (b *bmc) logs(ctx context.Context, c *kit.Call) ([]object, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("this controller has no logs")
+		return nil, errors.New("this controller has no logs")
 	}
 	return found, nil
 }

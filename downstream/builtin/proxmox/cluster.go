@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
@@ -140,7 +141,7 @@ func (p *server) backups(ctx context.Context, c *kit.Call, in backupsArgs) (*kit
 	stores = slices.DeleteFunc(stores, func(it kit.Item) bool { return !takesBackups(it) })
 	query := url.Values{"content": {"backup"}}
 	if in.VMID > 0 {
-		query.Set("vmid", fmt.Sprint(in.VMID))
+		query.Set("vmid", strconv.Itoa(in.VMID))
 	}
 	var (
 		items   []kit.Item

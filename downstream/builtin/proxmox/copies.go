@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -109,7 +110,7 @@ func (p *server) backup(ctx context.Context, c *kit.Call, in backupArgs) (*taskR
 		in.Mode = "snapshot"
 	}
 	args := url.Values{
-		"vmid": {fmt.Sprint(g.vmid)}, "storage": {in.Storage}, "mode": {in.Mode}, "compress": {"zstd"},
+		"vmid": {strconv.Itoa(g.vmid)}, "storage": {in.Storage}, "mode": {in.Mode}, "compress": {"zstd"},
 		"remove": {"0"}, // else it prunes older backups
 	}
 	if in.Notes != "" {
@@ -165,7 +166,7 @@ func (p *server) clone(ctx context.Context, c *kit.Call, in cloneArgs) (*taskRep
 		}
 		in.NewID = int(object{"id": next}.number("id"))
 	}
-	args := url.Values{"newid": {fmt.Sprint(in.NewID)}, "full": {"1"}}
+	args := url.Values{"newid": {strconv.Itoa(in.NewID)}, "full": {"1"}}
 	if in.Linked {
 		args.Set("full", "0")
 	}

@@ -63,7 +63,7 @@ func (p *server) guest(ctx context.Context, vmid int) (*guest, error) {
 	}
 	for _, g := range list {
 		if g.vmid == vmid {
-			return g, checkName("node", g.node)
+			return g, checkNode(g.node)
 		}
 	}
 	return nil, fmt.Errorf("there is no VM or container %d that the API token may see; guests lists them", vmid)
@@ -254,7 +254,7 @@ func (p *server) metrics(ctx context.Context, _ *kit.Call, in metricsArgs) (*kit
 		}
 		path = g.path()
 	default:
-		if err := checkName("node", in.Node); err != nil {
+		if err := checkNode(in.Node); err != nil {
 			return nil, err
 		}
 	}

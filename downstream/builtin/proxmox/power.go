@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
@@ -78,7 +79,7 @@ func (in *downArgs) patience() url.Values {
 	if in.Timeout == 0 {
 		in.Timeout = 180
 	}
-	return url.Values{"timeout": {fmt.Sprint(in.Timeout)}}
+	return url.Values{"timeout": {strconv.Itoa(in.Timeout)}}
 }
 
 // power changes whether a guest runs. It looks first, because Proxmox starts a task even for what cannot work.
@@ -103,7 +104,7 @@ func (p *server) power(ctx context.Context, c *kit.Call, in target, action strin
 }
 
 func (p *server) migrate(ctx context.Context, c *kit.Call, in migrateArgs) (*taskReport, error) {
-	if err := checkName("node", in.Node); err != nil {
+	if err := checkNode(in.Node); err != nil {
 		return nil, err
 	}
 	g, err := p.guest(ctx, in.VMID)

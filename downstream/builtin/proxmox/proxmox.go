@@ -198,12 +198,12 @@ const gib = 1 << 30
 // tenths rounds to one decimal.
 func tenths(f float64) float64 { return math.Round(f*10) / 10 }
 
-// nameForm is what nodes and storages may be called; anything else would become a different path.
+// nameForm is what nodes may be called; anything else would become a different path.
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
-func checkName(what, name string) error {
+func checkNode(name string) error {
 	if !nameForm.MatchString(name) {
-		return fmt.Errorf("%s %q: expected letters, digits, dots, dashes and underscores", what, name)
+		return fmt.Errorf("node %q: expected letters, digits, dots, dashes and underscores", name)
 	}
 	return nil
 }

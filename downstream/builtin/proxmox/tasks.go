@@ -73,7 +73,7 @@ func (p *server) addTasks(s *kit.Server) {
 func (p *server) tasks(ctx context.Context, _ *kit.Call, in tasksArgs) (*kit.Listing, error) {
 	path, query := "/cluster/tasks", url.Values(nil)
 	if in.Node != "" {
-		if err := checkName("node", in.Node); err != nil {
+		if err := checkNode(in.Node); err != nil {
 			return nil, err
 		}
 		path, query = "/nodes/"+url.PathEscape(in.Node)+"/tasks", url.Values{"limit": {"1000"}, "source": {"all"}}
@@ -131,7 +131,7 @@ func (t *task) path() string {
 	return fmt.Sprintf("/nodes/%s/tasks/%s", url.PathEscape(t.node), url.PathEscape(t.upid))
 }
 
-// upidForm: UPID:node:pid:pstart:starttime:type:id:user:
+// upidForm is UPID:node:pid:pstart:starttime:type:id:user: with its last colon.
 var upidForm = regexp.MustCompile(`^UPID:([A-Za-z0-9][A-Za-z0-9.-]*):[0-9A-Fa-f]{8,}:[0-9A-Fa-f]{8,}:([0-9A-Fa-f]{8}):([^:\s/]+):([^:\s/]*):([^:\s/]+):$`)
 
 func parseUPID(upid string) (*task, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -133,8 +134,11 @@ func many(n int, of func(i int) object) []object {
 func (c *controller) firmware() []object {
 	list := []object{}
 	for _, f := range [][3]string{
-		{"Installed-159-2.5.4", "BIOS", "2.5.4"}, {"Previous-159-2.4.4", "BIOS", "2.4.4"}, {"Installed-25227-7.20.30.50", "Integrated Dell Remote Access Controller", "7.20.30.50"},
-		{"Installed-110213-52.30.0", "PERC H755 Front", "52.30.0-6115"}, {"Installed-107649-23.1", "Broadcom Adv. Dual 25Gb Ethernet", "23.11.1.4"},
+		{"Installed-159-2.5.4", "BIOS", "2.5.4"},
+		{"Previous-159-2.4.4", "BIOS", "2.4.4"},
+		{"Installed-25227-7.20.30.50", "Integrated Dell Remote Access Controller", "7.20.30.50"},
+		{"Installed-110213-52.30.0", "PERC H755 Front", "52.30.0-6115"},
+		{"Installed-107649-23.1", "Broadcom Adv. Dual 25Gb Ethernet", "23.11.1.4"},
 	} {
 		list = append(list, object{"Id": f[0], "Name": f[1], "Version": f[2], "Updateable": f[1] != "PERC H755 Front", "ReleaseDate": "2026-05-12T00:00:00Z", "Status": status("OK")})
 	}
@@ -185,7 +189,7 @@ func entries(kind string, list []entry) []object {
 	out := make([]object, 0, len(list))
 	for i, e := range slices.Backward(list) {
 		out = append(out, object{
-			"Id": fmt.Sprint(i + 1), "Name": "Log Entry " + fmt.Sprint(i+1), "Created": e.at.UTC().Format(time.RFC3339), "Severity": e.severity, "Message": e.message,
+			"Id": strconv.Itoa(i + 1), "Name": "Log Entry " + strconv.Itoa(i+1), "Created": e.at.UTC().Format(time.RFC3339), "Severity": e.severity, "Message": e.message,
 			"MessageId": fmt.Sprintf("%s%04d", e.tag, len(e.message)), "EntryType": kind,
 		})
 	}

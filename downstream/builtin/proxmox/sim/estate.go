@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -84,7 +85,7 @@ func (c *cluster) furnish() {
 		id := 10_000 + i
 		c.guests[id] = &guest{
 			vmid: id, name: fmt.Sprintf("load-%04d", i), kind: []string{"qemu", "lxc"}[i%2], node: nodes[i%3], running: i%5 != 0, cpus: 1 + i%8,
-			mem: int64(1+i%16) * gib, disk: int64(8+i%100) * gib, tags: "load;team-" + fmt.Sprint(i%20), since: now.Add(-time.Duration(i+1) * time.Hour),
+			mem: int64(1+i%16) * gib, disk: int64(8+i%100) * gib, tags: "load;team-" + strconv.Itoa(i%20), since: now.Add(-time.Duration(i+1) * time.Hour),
 		}
 	}
 	for _, g := range c.sorted() {
@@ -99,7 +100,7 @@ func (c *cluster) furnish() {
 	for i := range c.Tasks + 6 {
 		at := now.Add(-time.Duration(c.Tasks+6-i) * time.Hour)
 		g := c.sorted()[i%10]
-		t := c.task(g.node, "vzdump", fmt.Sprint(g.vmid), at, 90*time.Second)
+		t := c.task(g.node, "vzdump", strconv.Itoa(g.vmid), at, 90*time.Second)
 		t.user, t.log, t.ended = "root@pam", backupLog(g, "nas-backup"), true
 		if i == 3 {
 			t.exit = "job errors"

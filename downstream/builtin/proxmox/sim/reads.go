@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -190,9 +191,7 @@ func (c *cluster) config(r *http.Request) (any, error) {
 		o["name"], o["scsi0"], o["boot"], o["ostype"] = g.name, fmt.Sprintf("local-zfs:vm-%d-disk-0,iothread=1,size=%dG", g.vmid, g.disk/gib), "order=scsi0", "l26"
 		o["net0"], o["agent"] = "virtio="+mac+",bridge=vmbr0", map[bool]string{true: "1", false: "0"}[g.agent]
 	}
-	for k, v := range g.extra {
-		o[k] = v
-	}
+	maps.Copy(o, g.extra)
 	return o, nil
 }
 
@@ -261,11 +260,12 @@ func series(r *http.Request, seed int, mem int64, node bool) []object {
 		at := end - i*step
 		l := load(seed, time.Unix(at, 0))
 		o := object{"time": at, "cpu": l, "maxcpu": 4, "netin": l * 2e6, "netout": l * 5e5}
-		if i == 0 { // the newest is often not there yet
+		switch {
+		case i == 0: // the newest is often not there yet
 			o = object{"time": at}
-		} else if node {
+		case node:
 			o["memused"], o["memtotal"], o["iowait"], o["loadavg"] = float64(mem)*(0.4+l/2), mem, l/20, l*8
-		} else {
+		default:
 			o["mem"], o["maxmem"], o["diskread"], o["diskwrite"] = float64(mem)*(0.3+l), mem, l*1e6, l*3e6
 		}
 		out = append(out, o)

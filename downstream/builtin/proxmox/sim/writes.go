@@ -144,7 +144,7 @@ func (c *cluster) clone(r *http.Request, g *guest) (*task, error) {
 	}
 	name := r.FormValue(map[string]string{"qemu": "name", "lxc": "hostname"}[g.kind])
 	if name == "" {
-		name = fmt.Sprintf("Copy-of-VM-%s", g.name)
+		name = "Copy-of-VM-" + g.name
 	}
 	twin := *g
 	twin.vmid, twin.name, twin.running, twin.template, twin.snapshots, twin.lock = id, name, false, false, nil, "create"
