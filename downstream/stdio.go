@@ -1,6 +1,7 @@
 package downstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -159,6 +160,7 @@ func (l *stdioLink) ended(err error) {
 // send is the writeFunc of the link. A server that does not read keeps the caller no longer than ctx; what was begun is written to
 // its end, because half a message would spoil the next one.
 func (l *stdioLink) send(ctx context.Context, msg []byte) error {
+	joinLines(msg)
 	msg = append(msg, '\n')
 	select {
 	case l.turn <- struct{}{}:
@@ -195,6 +197,21 @@ func (l *stdioLink) send(ctx context.Context, msg []byte) error {
 		return &UnavailableError{Class: "connection_closed", Err: l.reason(err)}
 	}
 	return l.reason(err)
+}
+
+// joinLines makes spaces of the line breaks in a message. They can only stand between tokens, where a client over HTTP may write them; on a
+// line of its own, what follows one would be a message that nobody checked.
+func joinLines(msg []byte) {
+	for _, c := range []byte{'\n', '\r'} {
+		for rest := msg; ; {
+			i := bytes.IndexByte(rest, c)
+			if i < 0 {
+				break
+			}
+			rest[i] = ' '
+			rest = rest[i+1:]
+		}
+	}
 }
 
 // sendSlowly writes msg and waits for the server to read, until ctx is done; the error is os.ErrDeadlineExceeded then.
