@@ -105,7 +105,7 @@ downstreams:
 	})
 	s.differs("the fake driver has no storage and answers HTTP 500 for its collection, where controllers answer 404 or an empty one",
 		"no firmware inventory, no logs and no sensors: the links are missing or lead nowhere",
-		"no sessions: only Basic is tried here", "a server is Off for some seconds after GracefulRestart")
+		"no sessions: only Basic is tried here", "a server is Off right after GracefulRestart")
 	return nil
 }
 
