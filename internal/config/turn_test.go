@@ -68,12 +68,55 @@ func (m *moody) disturb(h http.HandlerFunc) {
 type running struct {
 	*gateway.Gateway
 	url string
+	log *logBook
+}
+
+// logBook keeps what is logged, besides showing it.
+type logBook struct {
+	slog.Handler
+	mu      sync.Mutex
+	records []slog.Record
+}
+
+func (b *logBook) Handle(ctx context.Context, r slog.Record) error {
+	b.mu.Lock()
+	b.records = append(b.records, r.Clone())
+	b.mu.Unlock()
+	return b.Handler.Handle(ctx, r)
+}
+
+// lines returns the records whose message has text in it.
+func (b *logBook) lines(text string) []slog.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []slog.Record
+	for _, r := range b.records {
+		if strings.Contains(r.Message, text) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// numbers returns an attribute of each of the records.
+func numbers(records []slog.Record, key string) []int64 {
+	var all []int64
+	for _, r := range records {
+		r.Attrs(func(a slog.Attr) bool {
+			if a.Key == key {
+				all = append(all, a.Value.Int64())
+			}
+			return true
+		})
+	}
+	return all
 }
 
 // run starts a gateway by the text of a file, in which NAME stands for the URLs of servers given as pairs.
 func run(t *testing.T, text string, urls ...string) *running {
 	t.Helper()
-	g := gateway.New(gateway.Options{Version: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	book := &logBook{Handler: slog.NewTextHandler(t.Output(), nil)}
+	g := gateway.New(gateway.Options{Version: "test", Logger: slog.New(book)})
 	if _, err := g.Apply(t.Context(), parse(t, text, urls...).Settings); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +134,7 @@ func run(t *testing.T, text string, urls ...string) *running {
 	if err := g.Settled(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return &running{g, srv.URL + "/mcp"}
+	return &running{g, srv.URL + "/mcp", book}
 }
 
 // reply is what a client of revision 2026-07-28 reads.
@@ -120,7 +163,21 @@ func (r *reply) text() string {
 
 func (g *running) ask(t *testing.T, method, name, params string) reply {
 	t.Helper()
-	params = strings.TrimSuffix(params, "}") + `,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}`
+	raw := g.raw(t, method, name, params, "")
+	if i := bytes.LastIndex(raw, []byte("data: ")); i >= 0 {
+		raw = raw[i+len("data: "):]
+	}
+	var r reply
+	if err := json.Unmarshal(bytes.TrimSpace(raw), &r); err != nil {
+		t.Fatalf("%v in %s", err, raw)
+	}
+	return r
+}
+
+// raw returns everything that is answered; meta is what the request has in _meta besides.
+func (g *running) raw(t *testing.T, method, name, params, meta string) []byte {
+	t.Helper()
+	params = strings.TrimSuffix(params, "}") + `,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}` + meta + `}}`
 	body := `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":` + params + `}`
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.url, strings.NewReader(body))
 	if err != nil {
@@ -141,14 +198,7 @@ func (g *running) ask(t *testing.T, method, name, params string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i := bytes.LastIndex(raw, []byte("data: ")); i >= 0 {
-		raw = raw[i+len("data: "):]
-	}
-	var r reply
-	if err := json.Unmarshal(bytes.TrimSpace(raw), &r); err != nil {
-		t.Fatalf("%v in %s", err, raw)
-	}
-	return r
+	return raw
 }
 
 func (g *running) tool(t *testing.T, name, args string) reply {
