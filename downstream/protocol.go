@@ -33,11 +33,11 @@ func Presets() []string { return builtin.Names() }
 // Lab holds the simulated systems that presets with "url: lab" talk to.
 type Lab = lab.Lab
 
-// LabFault is what can be wrong with a simulated system, LabStatus how it is.
-type (
-	LabFault  = lab.Fault
-	LabStatus = lab.Status
-)
+// LabFault is what can be wrong with a simulated system.
+type LabFault = lab.Fault
+
+// LabStatus is how a simulated system is.
+type LabStatus = lab.Status
 
 // ParseLabFault returns the fault of a name; delay is for those that have one, 0 for the usual.
 func ParseLabFault(name string, delay time.Duration) (LabFault, error) {

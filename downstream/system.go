@@ -38,9 +38,15 @@ func (c *Config) validateSystem() []error {
 			key string
 			set bool
 		}{
-			{"access", s.Access != "" && s.Access != "read"}, {"token", s.Token != ""}, {"token_file", s.TokenFile != ""},
-			{"username", s.Username != ""}, {"password", s.Password != ""}, {"password_file", s.PasswordFile != ""},
-			{"ca_file", s.CAFile != ""}, {"tls_pin", s.TLSPin != ""}, {"tls_insecure_skip_verify", s.TLSInsecureSkipVerify},
+			{"access", s.Access != "" && s.Access != "read"},
+			{"token", s.Token != ""},
+			{"token_file", s.TokenFile != ""},
+			{"username", s.Username != ""},
+			{"password", s.Password != ""},
+			{"password_file", s.PasswordFile != ""},
+			{"ca_file", s.CAFile != ""},
+			{"tls_pin", s.TLSPin != ""},
+			{"tls_insecure_skip_verify", s.TLSInsecureSkipVerify},
 		} {
 			if k.set {
 				errs = append(errs, fieldErrorf(k.key, "only a server with a preset has it"))
@@ -134,7 +140,7 @@ func fromFile(key, path string) (telemetry.Secret, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //nolint:gosec // the file is the one that the user names
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}

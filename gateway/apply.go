@@ -108,8 +108,10 @@ func (g *Gateway) Apply(ctx context.Context, s Settings) (Change, error) {
 // newTarget makes a downstream that is not started yet. It takes over what is known of was, which it replaces, if that is the same
 // server with other settings.
 func (g *Gateway) newTarget(name string, cfg downstream.Config, p Policies, was *target) (*target, error) {
-	tg := &target{name: name, obs: g.obs, log: g.log, joins: cfg.Session == "shared" && cfg.Kind() == "http",
-		lanes: cfg.Session == "per_client" && cfg.Kind() == "stdio" || cfg.Session != "shared" && cfg.Transport == "sse"}
+	tg := &target{
+		name: name, obs: g.obs, log: g.log, joins: cfg.Session == "shared" && cfg.Kind() == "http",
+		lanes: cfg.Session == "per_client" && cfg.Kind() == "stdio" || cfg.Session != "shared" && cfg.Transport == "sse",
+	}
 	tg.replicated = len(cfg.URLs) > 0
 	var seed *downstream.Catalog
 	var former *downstream.Server

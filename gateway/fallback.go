@@ -77,7 +77,7 @@ func (r *rescue) steps() []resilience.Fallback[downstream.Result] {
 		case step.Cache != nil && r.key != "":
 			answer = r.fromCache
 		case step.Static != nil && tool:
-			answer = func(_ context.Context, f *failure) (downstream.Result, error) { return r.fixed(step.Static, f), nil }
+			answer = func(_ context.Context, f *failure) (downstream.Result, error) { return r.fixed(step.Static, f), nil } //nolint:unparam // one of several ways
 		case step.Downstream != "" && tool:
 			other := r.to.own
 			if len(step.ToolMap) > 0 {

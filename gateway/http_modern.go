@@ -64,33 +64,31 @@ func checkModern(m *wire.Message, version string, h http.Header) *wire.Error {
 	case !wire.IsObject(wire.Get(meta, metaClientCapabilities)):
 		return wire.Errorf(wire.CodeInvalidParams, "params._meta[%q] must be an object", metaClientCapabilities)
 	}
-	if no := mirrors(h, "Mcp-Method", m.Method, true); no != nil {
+	if no := mirrors(h, "Mcp-Method", m.Method); no != nil {
 		return no
 	}
 	switch m.Method {
 	case "tools/call", "prompts/get":
 		name, _ := m.Body.GetString("name")
-		return mirrors(h, "Mcp-Name", name, true)
+		return mirrors(h, "Mcp-Name", name)
 	case "tasks/get", "tasks/update", "tasks/cancel":
 		id, _ := m.Body.GetString("taskId")
-		return mirrors(h, "Mcp-Name", id, true)
+		return mirrors(h, "Mcp-Name", id)
 	case "resources/read":
 		uri, _ := m.Body.GetString("uri")
-		return mirrors(h, "Mcp-Name", uri, true)
+		return mirrors(h, "Mcp-Name", uri)
 	}
 	return nil
 }
 
 // mirrors checks that a header says what the body says.
-func mirrors(h http.Header, name, want string, required bool) *wire.Error {
+func mirrors(h http.Header, name, want string) *wire.Error {
 	values := h[name]
 	switch {
-	case len(values) == 0 && required:
+	case len(values) == 0:
 		return wire.Errorf(wire.CodeHeaderMismatch, "the header %s is missing", name)
 	case len(values) > 1:
 		return wire.Errorf(wire.CodeHeaderMismatch, "the header %s was sent more than once", name)
-	case len(values) == 0:
-		return nil
 	}
 	got, err := decodeHeader(values[0])
 	if err != nil {

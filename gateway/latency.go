@@ -17,7 +17,7 @@ const (
 )
 
 func (l *latencies) add(d time.Duration) {
-	n := bits.Len64(uint64(max(d.Microseconds(), 0))) - latencyFirst //nolint:gosec // not negative
+	n := bits.Len64(uint64(max(d.Microseconds(), 0))) - latencyFirst
 	l.classes[min(max(n, 0), latencyClasses-1)].Add(1)
 }
 

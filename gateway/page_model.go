@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,10 +101,10 @@ func (g *Gateway) page() *pageModel {
 	slices.SortStableFunc(m.Errors, func(a, b pageError) int { return b.Time.Compare(a.Time) })
 	m.Errors = m.Errors[:min(len(m.Errors), pageErrors)]
 	m.Sessions = []pageFact{
-		{"HTTP sessions", fmt.Sprint(len(g.sessions.all()))},
-		{"stdio sessions", fmt.Sprint(len(g.stdio.all()))},
-		{"open streams", fmt.Sprint(g.streams.Load())},
-		{"requests in flight", fmt.Sprint(g.work.Len())},
+		{"HTTP sessions", strconv.Itoa(len(g.sessions.all()))},
+		{"stdio sessions", strconv.Itoa(len(g.stdio.all()))},
+		{"open streams", strconv.FormatInt(g.streams.Load(), 10)},
+		{"requests in flight", strconv.Itoa(g.work.Len())},
 	}
 	return m
 }
@@ -166,19 +167,19 @@ func cardFacts(now time.Time, d *DownstreamStatus, own *resilience.CircuitStatus
 			calls, failures, took = calls+s.calls, failures+s.failures, took.plus(s.took)
 		}
 	}
-	facts := []pageFact{{"calls / min", fmt.Sprint(calls)}, {"failed / min", fmt.Sprint(failures)}}
+	facts := []pageFact{{"calls / min", strconv.FormatUint(calls, 10)}, {"failed / min", strconv.FormatUint(failures, 10)}}
 	if p95 := took.quantile(0.95); p95 > 0 {
 		facts = append(facts, pageFact{"p50", shortTime(took.quantile(0.5))}, pageFact{"p95", shortTime(p95)})
 	}
 	if b := own.Bulkhead; b != nil {
 		facts = append(facts, pageFact{"in flight", fmt.Sprintf("%d of %d", b.InFlight, b.MaxConcurrent)}, pageFact{"queued", fmt.Sprintf("%d of %d", b.Queued, b.MaxQueued)})
 	} else {
-		facts = append(facts, pageFact{"in flight", fmt.Sprint(d.InFlight)})
+		facts = append(facts, pageFact{"in flight", strconv.Itoa(d.InFlight)})
 	}
 	if own.Rejected > 0 {
-		facts = append(facts, pageFact{"refused", fmt.Sprint(own.Rejected)})
+		facts = append(facts, pageFact{"refused", strconv.FormatUint(own.Rejected, 10)})
 	}
-	facts = append(facts, pageFact{"tools", fmt.Sprint(d.Tools)})
+	facts = append(facts, pageFact{"tools", strconv.Itoa(d.Tools)})
 	if d.CatalogAgeMS != nil {
 		age := shortTime((time.Duration(*d.CatalogAgeMS) * time.Millisecond).Truncate(10 * time.Second))
 		if age += " ago"; d.CatalogStale {

@@ -87,7 +87,7 @@ func (g *Gateway) servePageEvents(w http.ResponseWriter, req *http.Request) {
 	for {
 		parts, err := g.pageChanges(known)
 		if err != nil {
-			g.log.Error("status page", "err", err)
+			g.log.ErrorContext(req.Context(), "status page", "err", err)
 			return
 		}
 		if silent += pageRate; len(parts) > 0 || silent >= cfg.Timeouts.Heartbeat {

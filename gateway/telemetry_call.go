@@ -85,7 +85,7 @@ func (k callKey) attributes() []attribute.KeyValue {
 }
 
 // leave notes the end of a call.
-func (p *passage) leave(ctx context.Context, err error) {
+func (p *passage) leave(_ context.Context, err error) {
 	o := p.o
 	if o == nil {
 		return
@@ -181,7 +181,7 @@ func (t *try) begin(ctx context.Context, p *passage, c *downstream.Call) context
 		if c.Target != "" && (c.Method == "tools/call" || c.Method == "prompts/get") {
 			name += " " + c.Target
 		}
-		ctx, t.span = p.o.tracer.Start(ctx, name, clientSpan...)
+		ctx, t.span = p.o.tracer.Start(ctx, name, clientSpan...) //nolint:spancheck // end ends it
 		inject(t.span.SpanContext(), p.r, c)
 	}
 	t.ctx = ctx

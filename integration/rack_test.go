@@ -124,8 +124,13 @@ func TestRack(t *testing.T) {
 			fault string
 			want  []string // classes
 		}{
-			{"refuse", []string{"connect", "connection"}}, {"hang", []string{"timeout"}}, {"slow", []string{"timeout"}}, {"503", []string{"503", "status", "connect", "connection"}},
-			{"429", []string{"rate_limited", "busy", "429"}}, {"garbage", []string{"malformed_response", "connection"}}, {"unauthorized", []string{"auth_error"}},
+			{"refuse", []string{"connect", "connection"}},
+			{"hang", []string{"timeout"}},
+			{"slow", []string{"timeout"}},
+			{"503", []string{"503", "status", "connect", "connection"}},
+			{"429", []string{"rate_limited", "busy", "429"}},
+			{"garbage", []string{"malformed_response", "connection"}},
+			{"unauthorized", []string{"auth_error"}},
 		} {
 			fault, want := f.fault, f.want
 			when := "while " + name + " has " + fault

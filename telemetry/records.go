@@ -46,7 +46,7 @@ type Audit struct {
 }
 
 // secretNames are names of arguments whose values nobody wants in a log.
-const secretNames = `pass(word|wd|phrase)?$|^pwd$|secret|token|api_?-?key|private_?-?key|credential|authorization|cookie|session_?-?id|^otp$|^pin$`
+const secretNames = `pass(word|wd|phrase)?$|^pwd$|secret|token|api_?-?key|private_?-?key|credential|authorization|cookie|session_?-?id|^otp$|^pin$` //nolint:gosec // names, no values
 
 func newAudit(c *AuditLogConfig, log *slog.Logger) (*Audit, error) {
 	if !c.Enabled {
@@ -58,7 +58,7 @@ func newAudit(c *AuditLogConfig, log *slog.Logger) (*Audit, error) {
 	}
 	a := &Audit{log: log, arguments: c.Arguments, secret: re}
 	if c.Path != "" {
-		f, err := os.OpenFile(c.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // the file is the one that the user names
+		f, err := os.OpenFile(c.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("telemetry.audit_log.path: %w", err)
 		}

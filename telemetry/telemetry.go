@@ -94,9 +94,11 @@ func (t *Telemetry) start(ctx context.Context, c *Config, o *Options) error {
 	if err != nil || len(readers) == 0 {
 		return err
 	}
-	opts := []sdkmetric.Option{sdkmetric.WithResource(res), sdkmetric.WithCardinalityLimit(c.Metrics.Series),
+	opts := []sdkmetric.Option{
+		sdkmetric.WithResource(res), sdkmetric.WithCardinalityLimit(c.Metrics.Series),
 		// Only the histograms that we make ourselves have exemplars.
-		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter)}
+		sdkmetric.WithExemplarFilter(exemplar.AlwaysOffFilter),
+	}
 	for _, r := range readers {
 		opts = append(opts, sdkmetric.WithReader(r))
 	}

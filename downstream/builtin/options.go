@@ -27,12 +27,14 @@ func DefaultIDRAC() IDRAC { return idrac.DefaultOptions() }
 // HTTP is the section of the preset http in gateway.yaml.
 type HTTP = rest.Options
 
-// HTTPTool is an entry of http.tools, HTTPArg one of its args, and HTTPAuth says how a token is sent.
-type (
-	HTTPTool = rest.Tool
-	HTTPArg  = rest.Arg
-	HTTPAuth = rest.Auth
-)
+// HTTPTool is an entry of http.tools.
+type HTTPTool = rest.Tool
+
+// HTTPArg is one of the args of an HTTPTool.
+type HTTPArg = rest.Arg
+
+// HTTPAuth says how a token is sent.
+type HTTPAuth = rest.Auth
 
 // OpenAPI is the section of the preset openapi in gateway.yaml.
 type OpenAPI = rest.OpenAPI

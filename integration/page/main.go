@@ -99,7 +99,7 @@ func run(ctx context.Context, shots, file, yaml string) error {
 	}, node.Program(), program)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	err = cmd.Run()
-	fmt.Println("screenshots: " + filepath.Base(shots) + " (" + strings.Join(names(shots), ", ") + ")")
+	fmt.Fprintln(os.Stdout, "screenshots: "+filepath.Base(shots)+" ("+strings.Join(names(shots), ", ")+")")
 	if err != nil {
 		return fmt.Errorf("the page is not as it should be: %w\n%s", err, stage.gateway.Log())
 	}

@@ -22,7 +22,7 @@ const lasting = 100 * time.Second
 
 // picture makes the picture of the README: the page of a gateway with a simulated system that is down, while the others are used.
 func picture(ctx context.Context, node *harness.Node, modules, dir, bin, yaml, file string) error {
-	text, err := os.ReadFile(yaml) //nolint:gosec // the file is the one that the user names
+	text, err := os.ReadFile(yaml)
 	if err != nil {
 		return err
 	}
@@ -47,8 +47,15 @@ func picture(ctx context.Context, node *harness.Node, modules, dir, bin, yaml, f
 		return err
 	}
 	used := [][]string{
-		{"call", "proxmox__cluster"}, {"call", "truenas__pools"}, {"call", "truenas__alerts"}, {"call", "pfsense__overview"}, {"call", "pfsense__rules"},
-		{"call", "host__memory"}, {"call", "idrac__systems"}, {"call", "llm__list_models"}, {"call", "proxmox__guests"},
+		{"call", "proxmox__cluster"},
+		{"call", "truenas__pools"},
+		{"call", "truenas__alerts"},
+		{"call", "pfsense__overview"},
+		{"call", "pfsense__rules"},
+		{"call", "host__memory"},
+		{"call", "idrac__systems"},
+		{"call", "llm__list_models"},
+		{"call", "proxmox__guests"},
 	}
 	// The page shows minutes: the rates, a line of latencies, a timeline.
 	began, broken := time.Now(), false

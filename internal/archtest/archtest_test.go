@@ -118,7 +118,9 @@ func (f file) refuses(imp string) []string {
 			// A test may use the servers that misbehave on request, and stand outside of its own package.
 			may = append(slices.Clone(may), "internal/mcptest", "internal/wire", f.pkg)
 		}
-		allowed := slices.ContainsFunc(may, func(m string) bool { return ours == m || (m == "integration" || m == "downstream/builtin" && f.pkg == m) && under(ours, m) })
+		allowed := slices.ContainsFunc(may, func(m string) bool {
+			return ours == m || (m == "integration" || m == "downstream/builtin" && f.pkg == m) && under(ours, m)
+		})
 		if !allowed {
 			faults = append(faults, fmt.Sprintf("%s must not import %s", f.pkg, ours))
 		}

@@ -124,7 +124,7 @@ func skipString(b []byte, i int) int {
 		escaped = marks >> 8
 		i += 8
 	}
-	i += int(escaped) //nolint:gosec // 0 or 1
+	i += int(escaped)
 	for i < len(b) {
 		switch b[i] {
 		case '"':

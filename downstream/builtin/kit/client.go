@@ -55,7 +55,7 @@ type ClientOptions struct {
 }
 
 // Refusal reports that the system understood a request and did not do it.
-type Refusal struct {
+type Refusal struct { //nolint:errname // an answer of the system first, an error second
 	Status  int
 	Message string
 }
@@ -238,9 +238,7 @@ func (c *Client) request(ctx context.Context, r *Request) (*http.Request, error)
 	for k, v := range c.header {
 		req.Header.Set(k, v)
 	}
-	for k, v := range r.Header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, r.Header)
 	if c.opts.Authorize != nil {
 		if err := c.opts.Authorize(req); err != nil {
 			return nil, err

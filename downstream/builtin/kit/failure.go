@@ -32,7 +32,7 @@ const (
 // Failure reports that the system behind a built-in server did not do its part, so that the gateway's policies can decide: whether the call
 // may be repeated, and what it means for the circuit. What a system answers to a request that it understood ("no such machine") is no
 // Failure but an ordinary error, which becomes a result with isError.
-type Failure struct {
+type Failure struct { //nolint:errname // data that the gateway reads first, an error second
 	Class      string        `json:"class"`
 	Executed   bool          `json:"maybeExecuted"` // the system may have acted
 	Status     int           `json:"status,omitempty"`
@@ -43,7 +43,7 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Message }
 
 // wireError returns err as a handler has to return it to the SDK, if it is a Failure or the end of ctx.
-func wireError(ctx context.Context, err error) (error, bool) {
+func wireError(ctx context.Context, err error) (failed error, ok bool) { //nolint:revive // ok says whether there is one, as with a map
 	if f, ok := errors.AsType[*Failure](err); ok {
 		data, _ := json.Marshal(f) // strings and numbers only
 		return &jsonrpc.Error{Code: CodeFailure, Message: f.Message, Data: data}, true

@@ -3,6 +3,7 @@ package kit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -59,8 +60,8 @@ func (s *Server) Close(ctx context.Context) error {
 	s.closers = nil
 	s.mu.Unlock()
 	var first error
-	for i := len(closers) - 1; i >= 0; i-- {
-		if err := closers[i](ctx); err != nil && first == nil {
+	for _, end := range slices.Backward(closers) {
+		if err := end(ctx); err != nil && first == nil {
 			first = err
 		}
 	}

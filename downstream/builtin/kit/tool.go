@@ -148,10 +148,8 @@ func (s *Server) result(v any) (*mcp.CallToolResult, error) {
 		if err != nil {
 			return nil, fmt.Errorf("structured content: %w", err)
 		}
-		text := ""
-		if t, ok := v.(Texter); ok {
-			text = t.Text()
-		} else if text, err = Text(structured); err != nil {
+		text, err := textOf(v, structured)
+		if err != nil {
 			return nil, err
 		}
 		if s.cfg.Simulated {
@@ -170,6 +168,14 @@ func (s *Server) result(v any) (*mcp.CallToolResult, error) {
 		}
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}, StructuredContent: json.RawMessage(structured)}, nil
 	}
+}
+
+// textOf is what content tells people.
+func textOf(v any, structured []byte) (string, error) {
+	if t, ok := v.(Texter); ok {
+		return t.Text(), nil
+	}
+	return Text(structured)
 }
 
 const simulatedNote = "[simulated: this comes from the built-in lab, not from a real system]"

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -72,7 +73,7 @@ func (f Fault) validate(kind string) error {
 		return fmt.Errorf("a %s cannot have the fault %q (it can have: %s)", kind, f.Name, strings.Join(Faults(kind), ", "))
 	}
 	if f.Name == FaultFlap && f.Delay <= 0 {
-		return fmt.Errorf("flap needs a delay")
+		return errors.New("flap needs a delay")
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func TestFlapGoesDownAndUp(t *testing.T) {
 	breakWith(t, s, FaultFlap, 20*time.Millisecond)
 	seen := map[bool]bool{}
 	for end := time.Now().Add(10 * time.Second); len(seen) < 2 && time.Now().Before(end); {
-		conn, err := net.DialTimeout("tcp", s.addr, time.Second) //nolint:noctx // loopback
+		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
 		if seen[err == nil] = true; err == nil {
 			_ = conn.Close()
 		}
