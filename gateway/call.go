@@ -277,11 +277,11 @@ func (g *Gateway) readdress(r *request, tg *target, raw json.RawMessage) json.Ra
 				return c
 			})
 		}
-	case "tools/call", "prompts/get":
+	case "tools/call", "tasks/result", "prompts/get":
 		if !bytes.Contains(raw, []byte(`"resource`)) {
 			return raw
 		}
-		if r.method == "tools/call" {
+		if r.method != "prompts/get" {
 			return editContents(raw, "content", func(c json.RawMessage) json.RawMessage { return readdressBlock(r.table, tg, c) })
 		}
 		return editContents(raw, "messages", func(m json.RawMessage) json.RawMessage {

@@ -30,7 +30,7 @@ func (g *Gateway) serve(ctx context.Context, r *request) (a answer, err error) {
 	}
 	a, err = g.dispatch(ctx, r)
 	if err != nil {
-		return answer{}, inEra(wireError("", err), r.method, r.modern)
+		return answer{}, inEra(wireError("", err), r.modern)
 	}
 	return a, nil
 }

@@ -215,12 +215,9 @@ func toolFailure(f *failure) json.RawMessage {
 }
 
 // inEra gives an error the code that the client's revision has for it (spec.md §1.1 W6).
-func inEra(e *wire.Error, method string, modern bool) *wire.Error {
-	switch {
-	case modern && e.Code == wire.CodeResourceNotFound:
+func inEra(e *wire.Error, modern bool) *wire.Error {
+	if modern && e.Code == wire.CodeResourceNotFound {
 		return e.WithCode(wire.CodeInvalidParams)
-	case !modern && e.Code == wire.CodeInvalidParams && method == "resources/read":
-		return e.WithCode(wire.CodeResourceNotFound)
 	}
-	return e
+	return e // where a newer server's error is to be an older client's, conclude has seen to it
 }

@@ -87,10 +87,13 @@ func TestServersOwnErrorsPass(t *testing.T) {
 
 func TestNotFoundHasTheCodeOfTheEra(t *testing.T) {
 	e := asWire(errNotFound("no %s", "x"))
-	if got := inEra(e, "resources/read", true).Code; got != wire.CodeInvalidParams {
+	if got := inEra(e, true).Code; got != wire.CodeInvalidParams {
 		t.Errorf("modern: %d", got)
 	}
-	if got := inEra(e, "resources/read", false).Code; got != wire.CodeResourceNotFound {
+	if got := inEra(e, false).Code; got != wire.CodeResourceNotFound {
 		t.Errorf("legacy: %d", got)
+	}
+	if got := inEra(wire.Errorf(wire.CodeInvalidParams, "an older server's own"), false).Code; got != wire.CodeInvalidParams {
+		t.Errorf("legacy, invalid params: %d", got)
 	}
 }

@@ -98,11 +98,11 @@ func (e *exchange) call(s *session, m *wire.Message) {
 		e.refuse(http.StatusBadRequest, m.ID, asWire(err))
 		return
 	}
-	defer s.done(m.ID)
 	st := newHTTPStream(e, r, cancel)
 	defer st.close()
 	r.stream = st
 	a, err := e.g.serve(ctx, r)
+	s.done(m.ID) // before the answer: with it the client may use the id again
 	switch {
 	case errors.Is(context.Cause(ctx), errCancelledByClient):
 		st.abandon() // nobody wants the answer (specification, basic/utilities/cancellation)

@@ -150,8 +150,8 @@ func (e *stdioEdge) take(ctx context.Context, m *wire.Message) {
 	}
 	e.wg.Go(func() {
 		defer cancel(nil)
-		defer e.sess.done(m.ID)
 		if r.modern && m.Method == "subscriptions/listen" {
+			defer e.sess.done(m.ID)
 			e.g.work.Leave() // a stream that waits for news is not work that a shutdown waits for
 			e.listen(ctx, r)
 			return
@@ -197,6 +197,7 @@ func (e *stdioEdge) answer(ctx context.Context, r *request) {
 	stop := st.keepAlive(ctx)
 	a, err := e.g.serve(ctx, r)
 	stop()
+	e.sess.done(r.id) // before the answer: with it the client may use the id again
 	switch {
 	case errors.Is(context.Cause(ctx), errCancelledByClient):
 	case err != nil:
