@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -15,7 +16,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	var tests strings.Builder
-	for _, dir := range []string{"../resilience", ".", "../internal/config", "../cmd/mcpgw"} {
+	for _, dir := range []string{"../resilience", ".", "../internal/config", "../cmd/mcpgw", "../downstream", "../downstream/builtin/kit", "../telemetry"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", dir, len(files), err)
@@ -28,6 +29,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 			tests.Write(b)
 		}
 	}
+	checklist(t, string(page))
 	names := regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(string(page), -1)
 	if len(names) < 50 {
 		t.Errorf("only %d tests are named", len(names))
@@ -36,5 +38,33 @@ func TestDocumentedTestsExist(t *testing.T) {
 		if !strings.Contains(tests.String(), "func "+name+"(t *testing.T)") {
 			t.Errorf("docs/resilience.md names %s, which does not exist", name)
 		}
+	}
+}
+
+// checklist checks that the table of sources has every row of them, each with a test.
+func checklist(t *testing.T, page string) {
+	t.Helper()
+	_, table, _ := strings.Cut(page, "## The sources of the policies")
+	has := map[string]bool{}
+	for _, row := range regexp.MustCompile(`(?m)^\| (\d\.\d+) \|[^|]+\|([^|]*)\|$`).FindAllStringSubmatch(table, -1) {
+		if has[row[1]] {
+			t.Errorf("row %s is there twice", row[1])
+		}
+		has[row[1]] = true
+		if !strings.Contains(row[2], "Test") {
+			t.Errorf("row %s names no test", row[1])
+		}
+	}
+	n := 0
+	for source, rows := range []int{23, 11, 16, 12, 18} {
+		for i := range rows {
+			n++
+			if id := strconv.Itoa(source) + "." + strconv.Itoa(i+1); !has[id] {
+				t.Errorf("row %s is missing", id)
+			}
+		}
+	}
+	if len(has) != n {
+		t.Errorf("%d rows, want %d", len(has), n)
 	}
 }

@@ -1,10 +1,14 @@
 package kit_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -216,5 +220,28 @@ func TestPingAsksTheSystem(t *testing.T) {
 			t.Errorf("%s: %v", revision, err)
 		}
 		_ = c.Close()
+	}
+}
+
+// TestInsecureCertificatesAreWarnedOf: a certificate that nobody knows is accepted only where that is asked for, and each start warns.
+func TestInsecureCertificatesAreWarnedOf(t *testing.T) {
+	system := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }))
+	defer system.Close()
+	system.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for _, insecure := range []bool{false, true} {
+		var lines bytes.Buffer
+		cfg := kit.Config{URL: system.URL, TLS: kit.TLS{InsecureSkipVerify: insecure}, Log: slog.New(slog.NewTextHandler(&lines, nil))}
+		c, err := kit.NewClient(&cfg, kit.ClientOptions{System: "Thing"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = c.Get(t.Context(), "/", nil, nil)
+		if f, ok := errors.AsType[*kit.Failure](err); insecure != (err == nil) || !insecure && (!ok || f.Class != kit.ClassTLS) {
+			t.Errorf("tls_insecure_skip_verify: %v: %v", insecure, err)
+		}
+		if warned := strings.Contains(lines.String(), "not verified"); warned != insecure {
+			t.Errorf("tls_insecure_skip_verify: %v: log %q", insecure, lines.String())
+		}
+		_ = c.Close(t.Context())
 	}
 }
