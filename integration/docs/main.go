@@ -74,14 +74,14 @@ func run(ctx context.Context, pages []string) error {
 		}
 		if len(p.faults) == 0 {
 			if p.checked+p.ran+p.left > 0 {
-				fmt.Printf("passed %s: %d configurations, %d commands; %d not for here%s\n", page, p.checked, p.ran, p.left, p.list())
+				fmt.Fprintf(os.Stdout, "passed %s: %d configurations, %d commands; %d not for here%s\n", page, p.checked, p.ran, p.left, p.list())
 			}
 			continue
 		}
 		bad++
-		fmt.Printf("FAILED %s:\n", page)
+		fmt.Fprintf(os.Stdout, "FAILED %s:\n", page)
 		for _, f := range p.faults {
-			fmt.Println("  " + strings.ReplaceAll(strings.TrimSpace(f), "\n", "\n    "))
+			fmt.Fprintln(os.Stdout, "  "+strings.ReplaceAll(strings.TrimSpace(f), "\n", "\n    "))
 		}
 	}
 	if bad > 0 {

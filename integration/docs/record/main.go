@@ -69,7 +69,7 @@ func run(ctx context.Context, config, out string) error {
 	if out == "" {
 		out = filepath.Join(root, "docs", "img", "terminal.svg")
 	}
-	yaml, err := os.ReadFile(config) //nolint:gosec // the file is the one that the user names
+	yaml, err := os.ReadFile(config)
 	if err != nil {
 		return err
 	}
@@ -105,10 +105,10 @@ func run(ctx context.Context, config, out string) error {
 	if len(svg) > most {
 		return fmt.Errorf("the picture has %d bytes, which is too much for a page", len(svg))
 	}
-	if err := os.WriteFile(out, svg, 0o644); err != nil { //nolint:gosec // a picture for everybody
+	if err := os.WriteFile(out, svg, 0o644); err != nil {
 		return err
 	}
-	fmt.Printf("%s: %d lines, %s, %d bytes\n", filepath.Base(out), len(film.lines), film.now.Round(time.Second), len(svg))
+	fmt.Fprintf(os.Stdout, "%s: %d lines, %s, %d bytes\n", filepath.Base(out), len(film.lines), film.now.Round(time.Second), len(svg))
 	return nil
 }
 
@@ -139,7 +139,10 @@ func (t *terminal) play(ctx context.Context, f *film, a act) error {
 			if err := ctx.Err(); err != nil {
 				return fmt.Errorf("%s never printed %q: %w", a.line, a.until, err)
 			}
-			time.Sleep(time.Second) // a real gateway takes its time
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
 			continue
 		}
 		f.command(a.say, a.line)
