@@ -55,7 +55,7 @@ func run() error {
 		return err
 	}
 	rep.Write(os.Stdout)
-	fmt.Printf("seed %d, %s\n", *seed, time.Since(begun).Round(time.Second/10))
+	fmt.Fprintf(os.Stdout, "seed %d, %s\n", *seed, time.Since(begun).Round(time.Second/10))
 	if len(rep.Differences) > 0 {
 		return fmt.Errorf("%d differences", len(rep.Differences))
 	}

@@ -1,7 +1,7 @@
 package random
 
 import (
-	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -83,7 +83,7 @@ func (m *message) metaText(modern bool) string {
 	if m.first {
 		return join(append(hop, own...), nil)
 	}
-	return join(append(own[:len(own):len(own)], hop...), nil)
+	return join(append(slices.Clip(own), hop...), nil)
 }
 
 // ids and tokens of requests.
@@ -135,7 +135,7 @@ func (r *maker) notes() (ns [][2]string) {
 		}
 		done += 1 + r.IntN(5)
 		ns = append(ns, [2]string{"notifications/progress", r.obj(must("progressToken", text(tokenMark)),
-			must("progress", text(fmt.Sprint(done)+pick(r, "", ".0", ".50", "e0"))), may("total", (*maker).number), may("message", (*maker).str), may("_meta", (*maker).meta))})
+			must("progress", text(strconv.Itoa(done)+pick(r, "", ".0", ".50", "e0"))), may("total", (*maker).number), may("message", (*maker).str), may("_meta", (*maker).meta))})
 	}
 	return ns
 }

@@ -17,7 +17,7 @@ type maker struct {
 	serial int
 }
 
-func newMaker(seed, stream uint64) *maker { return &maker{Rand: rand.New(rand.NewPCG(seed, stream))} } //nolint:gosec // must be repeatable
+func newMaker(seed, stream uint64) *maker { return &maker{Rand: rand.New(rand.NewPCG(seed, stream))} }
 
 // chance is true n times of a hundred.
 func (r *maker) chance(n int) bool { return r.IntN(100) < n }

@@ -125,7 +125,7 @@ func (r *maker) completeResult() string {
 	}))
 }
 
-// rpcError is an error that means nothing to the gateway.
+// rpcError is an error that means nothing to the gateway, except that a resource is not there.
 func (r *maker) rpcError() string {
 	return r.obj(must("code", func(r *maker) string {
 		return pick(r, "-32000", "-32019", "-32600", "-32602", "-32603", "-32700", "0", "1", "42", "-1", "404", "2147483647")
