@@ -44,9 +44,20 @@ func cliPage() []byte {
 		if c.Example != "" {
 			fmt.Fprintf(&b, "\n```sh\n%s\n```\n", unindent(c.Example))
 		}
-		if c.HasLocalFlags() && c.Name() != "completion" {
+		if c.Name() == "completion" {
+			continue
+		}
+		if c.HasLocalFlags() {
 			b.WriteString("\n")
 			flagTable(&b, c.LocalFlags())
+		}
+		for _, sub := range c.Commands() {
+			text := sub.Long
+			if text == "" {
+				text = sub.Short + "."
+			}
+			fmt.Fprintf(&b, "\n### mcpgw %s %s\n\n```\n%s\n```\n\n%s\n\n", c.Name(), sub.Name(), sub.UseLine(), prose(text))
+			flagTable(&b, sub.LocalFlags())
 		}
 	}
 	// The page stays the same when a built-in server is added.

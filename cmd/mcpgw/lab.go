@@ -80,6 +80,7 @@ func (a *app) labBreakCommand() *cobra.Command {
   hang               requests are taken and never answered
   slow               each answer takes --delay (3s)
   500, 503           an error to every request
+  529                LLM APIs: overloaded
   595                Proxmox: the node behind the cluster's proxy is away
   429                asked too often, with Retry-After
   garbage            answers that are not what the system speaks
