@@ -60,7 +60,7 @@ func flapping(ctx context.Context, r *rig) error {
 		want = min(2*want, cap)
 	}
 	r.atMost("trials at once", most, 3)
-	r.check("open times", wrong == 0 && len(open) > 3, "200ms doubling to 800ms", "%d of %d wrong, the first %v", wrong, len(open), open[:min(4, len(open))])
+	r.timed("open times", wrong == 0 && len(open) > 3, "200ms doubling to 800ms", "%d of %d wrong, the first %v", wrong, len(open), open[:min(4, len(open))])
 	r.check("changes per opening", len(changes) <= 2*(len(open)+1), "≤ 2", "%d in %d", len(changes), len(open))
 	return nil
 }
@@ -112,7 +112,7 @@ func stuckTrial(ctx context.Context, r *rig) error {
 	for _, d := range gaveUp {
 		ok = ok && d >= 490*time.Millisecond && d <= 650*time.Millisecond
 	}
-	r.check("trials given up", ok, "after 500ms, once or more", "%v", gaveUp[:min(4, len(gaveUp))])
+	r.timed("trials given up", ok, "after 500ms, once or more", "%v", gaveUp[:min(4, len(gaveUp))])
 	return err
 }
 
@@ -315,14 +315,16 @@ func inputRequired(ctx context.Context, r *rig) error {
 	}
 	r.check("questions", asked >= 2, "≥ 2, and the circuit closes", "%d", asked)
 	// The first round may be repeated for a read; a round with answers not, once it was sent.
-	const answers = `"inputResponses":{"name":{"action":"accept","content":{"yes":true}}},"requestState":"x"`
+	round := func(tool string) call {
+		return call{server: "h", tool: tool, do: "ask", of: r.client.do(ctx, call{server: "h", tool: tool, do: "ask"})}
+	}
+	writing, repeatable, last := round("write"), round("idem"), round("write")
 	p.set(calls(resetAfter))
 	begin := time.Now()
-	w := r.client.do(ctx, call{server: "h", tool: "write", do: "ask", more: answers})
-	i := r.client.do(ctx, call{server: "h", tool: "idem", do: "ask", more: answers})
+	w, i := r.client.do(ctx, writing), r.client.do(ctx, repeatable)
 	p.set(nil)
 	r.healed()
-	ok := r.client.do(ctx, call{server: "h", tool: "write", do: "ask", more: answers})
+	ok := r.client.do(ctx, last)
 	r.check("round with answers, lost", w.Executed == "unknown" && i.Executed == "unknown" && w.Attempts == 1 && i.Attempts == 1, "executed unknown, 1 attempt", "%s, %s", w.brief(), i.brief())
 	r.exactly("sent", len(p.requests(begin, "tools/call"))-1, 2)
 	r.check("round with answers", ok.answered && !ok.needs, "answered", "%s", ok.brief())

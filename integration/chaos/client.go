@@ -28,6 +28,7 @@ type told struct {
 	wrong    string // what is wrong with the answer; "" for nothing
 	answered bool   // the server's own result came
 	needs    bool   // the result asks for input
+	state    string // with which the answers are to come
 
 	// Of a failure that the gateway reports:
 	Error        string `json:"error"`
@@ -88,6 +89,7 @@ type call struct {
 	pad    int           // further bytes of arguments
 	limit  time.Duration // the client cancels after this; 0: it waits for half a minute, and then the answer is lost
 	more   string        // further members of params
+	of     *told         // answers what this call was asked
 	token  bool          // ask for progress
 }
 
@@ -109,6 +111,10 @@ func (c *client) close() { c.mcp.HTTP.CloseIdleConnections() }
 // do makes one call and returns what came of it.
 func (c *client) do(ctx context.Context, k call) *told {
 	t := &told{nonce: c.ledger.nonce(), server: k.server, tool: k.tool}
+	if k.of != nil { // the arguments must be the same
+		t.nonce = k.of.nonce
+		k.more = `"inputResponses":{"name":{"action":"accept","content":{"yes":true}}},"requestState":"` + k.of.state + `"`
+	}
 	args := `"nonce":"` + t.nonce + `"`
 	if k.do != "" {
 		args += `,"do":"` + k.do + `"`
@@ -191,7 +197,7 @@ func (t *told) hear(id string, m harness.Message) {
 		t.wrong = "unreadable result: " + string(m.Result[:min(len(m.Result), 200)])
 		return
 	case r.Type == "input_required":
-		t.answered, t.needs = true, true
+		t.answered, t.needs, t.state = true, true, r.State
 		return
 	case r.IsError:
 		facts = r.Facts

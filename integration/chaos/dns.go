@@ -112,7 +112,7 @@ func dnsScenario(ctx context.Context, r *rig) error {
 		return fmt.Errorf("cannot run here: a resolv.conf of the gateway's own needs a mount namespace: %w: %s", err, out)
 	}
 	r.env = []string{"GODEBUG=netdns=go"}
-	if err := r.start(ctx, serverSpec{name: "h", host: "victim.chaos.test", more: "restart: { max_delay: 2s, healthy_after: 50ms }\n    connection: { dns_cache_ttl: 100ms }", policy: "retry: { max_attempts: 2, initial_delay: 10ms }"},
+	if err := r.start(ctx, serverSpec{name: "h", host: "victim.chaos.test", more: "restart: { max_delay: 2s, healthy_after: 50ms }\n    connection: { dns_cache_ttl: 100ms, keep_alive: 2s }", policy: "retry: { max_attempts: 2, initial_delay: 10ms }"},
 		serverSpec{name: "k", host: "kept.chaos.test", more: "restart: { healthy_after: 50ms }"}); err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func slowLoris(ctx context.Context, r *rig) error {
 		r.within(name+": connection closed", closed, 200*time.Millisecond)
 		p.set(nil)
 		next := r.client.do(ctx, call{server: name, tool: "write"})
-		r.check(name+": slot free", next.answered && next.took < 200*time.Millisecond, "answered < 200ms", "%s in %s", next.brief(), short(next.took))
+		r.timed(name+": slot free", next.answered && next.took < 200*time.Millisecond, "answered < 200ms", "%s in %s", next.brief(), short(next.took))
 	}
 	r.healed()
 	return nil
@@ -261,7 +261,7 @@ func tooMany(ctx context.Context, r *rig) error {
 	p.set(calls(status(http.StatusTooManyRequests, "Retry-After", "60")))
 	t := r.client.do(ctx, call{server: "j", tool: "write"})
 	r.healed()
-	r.check("Retry-After: 60", !t.answered && t.took < 500*time.Millisecond && t.RetryAfterMS > 55000 && t.RetryAfterMS <= 61000 && t.Executed == "no", "at once, retry_after 60s, executed no",
+	r.timed("Retry-After: 60", !t.answered && t.took < 500*time.Millisecond && t.RetryAfterMS > 55000 && t.RetryAfterMS <= 61000 && t.Executed == "no", "at once, retry_after 60s, executed no",
 		"%s after %s, retry_after %d ms", t.brief(), short(t.took), t.RetryAfterMS)
 	for _, name := range []string{"h", "i", "j"} {
 		r.exactly(name+": openings", r.log.opened(name), 0)

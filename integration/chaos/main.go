@@ -3,6 +3,7 @@
 //
 //	go run ./integration/chaos                       every scenario, a few minutes
 //	go run ./integration/chaos -quick                the subset for every change
+//	go run ./integration/chaos -quick -invariants    the same on a busy machine: times do not count
 //	go run ./integration/chaos -run '^(4|7)$'        some of them, by number or name
 //	go run ./integration/chaos -long                 as long as resilience.md §6 says where that is minutes
 //	go run ./integration/chaos -soak 1h -seed 1      random faults, which the seed repeats
@@ -36,6 +37,7 @@ type suite struct {
 	keep    bool // keep logs of scenarios that failed
 
 	hasPolicies bool
+	invariants  bool // figures that are times do not count
 	soak        time.Duration
 	seed        uint64
 	total       totals
@@ -74,6 +76,7 @@ func main() {
 	s := &suite{scale: normal}
 	flag.DurationVar(&s.soak, "soak", 0, "only the soak, for this long")
 	flag.Uint64Var(&s.seed, "seed", 1, "seed of the soak's faults")
+	flag.BoolVar(&s.invariants, "invariants", false, "show times, but judge only what holds on a busy machine too")
 	flag.BoolVar(&s.keep, "keep", false, "keep the folders of scenarios that failed")
 	flag.Parse()
 

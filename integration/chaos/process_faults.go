@@ -155,7 +155,7 @@ func crashLoop(ctx context.Context, r *rig) error {
 	r.check("rejected", len(rej) > 0, "> 0", "%d of %d", len(rej), len(all))
 	r.within("rejects p99", quantile(took(rej), 0.99), 5*time.Millisecond+2*r.machine(0.99))
 	load := share(int(cpu2-cpu)-int(float64(perSecond)*d.Seconds()), int(d))
-	r.check("CPU", load < 5, "< 5 % of a core", "%.1f %%", load)
+	r.timed("CPU", load < 5, "< 5 % of a core", "%.1f %%", load)
 	r.within("recovery", back, 4*time.Second+5*time.Second)
 	return nil
 }
@@ -191,7 +191,7 @@ func noisy(ctx context.Context, r *rig) error {
 func (r *rig) held(all []*told, limit, late time.Duration) {
 	sorted := took(pick(all, func(t *told) bool { return !t.answered && t.Attempts > 0 && t.Class == "timeout" }))
 	most := limit + late + r.machine(0.99)
-	r.check("callers held", len(sorted) > 0 && quantile(sorted, 0) >= limit-10*time.Millisecond && quantile(sorted, 1) <= most,
+	r.timed("callers held", len(sorted) > 0 && quantile(sorted, 0) >= limit-10*time.Millisecond && quantile(sorted, 1) <= most,
 		fmt.Sprintf("%s to %s", limit, short(most)), "%s to %s (%d)", short(quantile(sorted, 0)), short(quantile(sorted, 1)), len(sorted))
 }
 
@@ -312,7 +312,7 @@ func floods(ctx context.Context, r *rig) error {
 	r.check("100 MB on stdout", !out.answered && out.Executed == "unknown", "an error, executed unknown", "%s", out.brief())
 	r.check("its reason", strings.Contains(out.text, "more than the limit of 16777216"), "names the limit", "%.120s", out.text)
 	r.check("100 MB on stderr", errs.answered, "answered", "%s", errs.brief())
-	r.check("most memory", (after["VmHWM"]-before["VmHWM"])>>10 < 32, "< +32 MiB", "+%d MiB, of them +%d MiB for stdout", (after["VmHWM"]-before["VmHWM"])>>10, (middle["VmHWM"]-before["VmHWM"])>>10)
+	r.timed("most memory", (after["VmHWM"]-before["VmHWM"])>>10 < 32, "< +32 MiB", "+%d MiB, of them +%d MiB for stdout", (after["VmHWM"]-before["VmHWM"])>>10, (middle["VmHWM"]-before["VmHWM"])>>10)
 	r.within("works again", back, 2*time.Second)
 	return err
 }

@@ -36,7 +36,6 @@ type proxy struct {
 	running int // tools/call under way
 	most    int // and the most of them at the same time
 	now     int // requests of any kind under way
-	ever    int // and the most of them at the same time
 }
 
 // fault decides about one request. It answers it and returns true, or returns false and leaves it to the server.
@@ -209,13 +208,6 @@ func (p *proxy) mostAtOnce() int {
 	return n
 }
 
-// mostEver returns the most requests of any kind that were under way at the same time.
-func (p *proxy) mostEver() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ever
-}
-
 // ServeHTTP implements http.Handler.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
@@ -234,7 +226,6 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.seen = append(p.seen, x.seen)
 	p.now++
-	p.ever = max(p.ever, p.now)
 	if call {
 		p.running++
 		p.most = max(p.most, p.running)

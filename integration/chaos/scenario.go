@@ -79,6 +79,12 @@ func (s *suite) scenario(ctx context.Context, sc scenario, race bool) (res resul
 	if err := r.finish(ctx); res.err == nil {
 		res.err = err
 	}
+	if s.invariants || race {
+		for i := range r.figures {
+			f := &r.figures[i]
+			f.ok = f.ok || f.timed
+		}
+	}
 	res.figures, res.summary, res.notes, res.took = r.figures, r.summary, r.notes, time.Since(start)
 	if r.gw != nil {
 		res.log = r.gw.Log()
