@@ -50,7 +50,7 @@ type rig struct {
 }
 
 // newRig starts everything. The servers' lists are made at random.
-func newRig(ctx context.Context, r *maker, program, dir string, env ...string) (g *rig, err error) {
+func newRig(ctx context.Context, r *maker, program, dir string) (g *rig, err error) {
 	g = &rig{maker: r, dir: dir}
 	defer func() {
 		if err != nil {
@@ -77,7 +77,7 @@ func newRig(ctx context.Context, r *maker, program, dir string, env ...string) (
 			fmt.Fprintf(&yaml, "  %s: { command: '%s', protocol: '%s', env: { %s: '%s' } }\n", p.name, self, revision, peerEnv, p.pipe.Addr())
 		}
 	}
-	if g.gateway, err = harness.StartGateway(context.WithoutCancel(ctx), program, dir, yaml.String(), env...); err != nil {
+	if g.gateway, err = harness.StartGateway(context.WithoutCancel(ctx), program, dir, yaml.String()); err != nil {
 		return g, err
 	}
 	return g, g.connect(ctx, program)

@@ -15,13 +15,12 @@ import (
 
 // Options says what to compare.
 type Options struct {
-	Program string // the gateway
-	Count   int    // of messages
-	Seed    uint64 // the same seed makes the same messages
-	Workers int    // rigs that run at the same time; 0 means 2
-	PerRig  int    // messages after which a rig is thrown away for one with other lists; 0 means 5000
-	Most    int    // differences after which to stop; 0 means 10
-	Env     []string
+	Program string   // the gateway
+	Count   int      // of messages
+	Seed    uint64   // the same seed makes the same messages
+	Workers int      // rigs that run at the same time; 0 means 2
+	PerRig  int      // messages after which a rig is thrown away for one with other lists; 0 means 5000
+	Most    int      // differences after which to stop; 0 means 10
 	Schemas *Schemas // check what is made; nil for no check
 }
 
@@ -117,7 +116,7 @@ func (o *Options) rig(ctx context.Context, r *maker, n int, done func(kind strin
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a folder that stays harms nobody
-	g, err := newRig(ctx, r, o.Program, dir, o.Env...)
+	g, err := newRig(ctx, r, o.Program, dir)
 	if err != nil {
 		return err
 	}
