@@ -35,7 +35,6 @@ type proxy struct {
 	seen    []seen
 	running int // tools/call under way
 	most    int // and the most of them at the same time
-	now     int // requests of any kind under way
 }
 
 // fault decides about one request. It answers it and returns true, or returns false and leaves it to the server.
@@ -225,7 +224,6 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := m.Method == "tools/call"
 	p.mu.Lock()
 	p.seen = append(p.seen, x.seen)
-	p.now++
 	if call {
 		p.running++
 		p.most = max(p.most, p.running)
@@ -233,7 +231,6 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
-		p.now--
 		if call {
 			p.running--
 		}
