@@ -144,8 +144,8 @@ func (b *bench) gogcName() string {
 
 func (b *bench) run(ctx context.Context, gogcs, parts []string) error {
 	for _, p := range parts {
-		if !slices.Contains([]string{"calls", "list", "faults", "sessions", "telemetry"}, p) {
-			return fmt.Errorf("-parts: expected calls, list, faults, sessions or telemetry, found %q", p)
+		if !slices.Contains([]string{"calls", "list", "faults", "sessions", "telemetry", "policies"}, p) {
+			return fmt.Errorf("-parts: expected calls, list, faults, sessions, telemetry or policies, found %q", p)
 		}
 	}
 	dir, err := os.MkdirTemp("", "mcpgw-bench-")
@@ -177,6 +177,9 @@ func (b *bench) run(ctx context.Context, gogcs, parts []string) error {
 	for _, modern := range b.eras {
 		if has("telemetry") {
 			err = errors.Join(err, b.telemetry(ctx, modern))
+		}
+		if has("policies") {
+			err = errors.Join(err, b.policies(ctx, modern))
 		}
 		if has("faults") {
 			err = errors.Join(err, b.faults(ctx, modern))
