@@ -16,7 +16,7 @@ const (
 
 // UnavailableError reports that a server could not be used. Nothing was sent.
 type UnavailableError struct {
-	Class      string        // "connect", "dns", "tls", "starting", "stopped", "overloaded", "connection_closed"
+	Class      string        // "connect", "dns", "tls", "configuration", "starting", "stopped", "overloaded", "connection_closed"
 	RetryAfter time.Duration // when the next attempt is due; 0 if unknown
 	Err        error
 	// Incident is equal (==) for all calls that failed for one and the same reason: here, a failed attempt to open a session. Nil

@@ -28,19 +28,53 @@ type inProcessOpener struct {
 	end    func(context.Context) error // gives back what the server holds; nil for nothing
 }
 
-func newInProcessOpener(name string, cfg *Config, log *slog.Logger, version string, lab *Lab) (opener, error) {
-	conf, err := cfg.builtinConfig()
-	if err != nil {
-		return nil, fmt.Errorf("downstream %q: %w", name, err)
+// lateOpener makes a built-in server when the first session is opened, and tries again as for any server that is away: a key of the
+// wrong form, or a file that is not there yet, is the trouble of this server and of no other.
+type lateOpener struct {
+	make func() (*inProcessOpener, error)
+
+	mu   sync.Mutex
+	made *inProcessOpener // nil until it could be made; guarded by mu
+}
+
+func newInProcessOpener(name string, cfg *Config, log *slog.Logger, version string, lab *Lab) opener {
+	return &lateOpener{make: func() (*inProcessOpener, error) {
+		conf, err := cfg.builtinConfig()
+		if err != nil {
+			return nil, err
+		}
+		conf.Name, conf.Version, conf.Log, conf.Lab = name, version, log, lab
+		server, err := builtin.New(cfg.Preset, conf)
+		if err != nil {
+			return nil, err
+		}
+		o := newServerOpener(server.MCP, cfg, log, version)
+		o.end = server.Close
+		return o, nil
+	}}
+}
+
+func (l *lateOpener) open(ctx context.Context, o opening) (link, error) {
+	l.mu.Lock()
+	if l.made == nil {
+		made, err := l.make()
+		if err != nil {
+			l.mu.Unlock()
+			return nil, &UnavailableError{Class: "configuration", Err: err}
+		}
+		l.made = made
 	}
-	conf.Name, conf.Version, conf.Log, conf.Lab = name, version, log, lab
-	server, err := builtin.New(cfg.Preset, conf)
-	if err != nil {
-		return nil, fmt.Errorf("downstream %q: %w", name, err)
+	made := l.made
+	l.mu.Unlock()
+	return made.open(ctx, o)
+}
+
+func (l *lateOpener) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made != nil {
+		l.made.close()
 	}
-	o := newServerOpener(server.MCP, cfg, log, version)
-	o.end = server.Close
-	return o, nil
 }
 
 // newServerOpener returns an opener for a server in this process.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,11 +64,7 @@ func TestInProcessPresets(t *testing.T) {
 			if builtin.HasLab(preset) {
 				cfg.URL = lab.URL
 			}
-			s, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", systems)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err := openLink(t, s, opening{})
+			l, err := openLink(t, newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", systems), opening{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -77,12 +75,34 @@ func TestInProcessPresets(t *testing.T) {
 	}
 }
 
-func TestInProcessUnknownPreset(t *testing.T) {
+// TestInProcessBadConfiguration shows that what is wrong with one built-in server is found when it is opened, and is tried again.
+func TestInProcessBadConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
 	cfg := DefaultConfig()
-	cfg.Preset = "none"
-	if _, err := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", nil); err == nil {
-		t.Error("an unknown preset was accepted")
+	cfg.Preset, cfg.URL, cfg.TokenFile = "proxmox", "https://192.0.2.1", file
+	o := newInProcessOpener("test", &cfg, slog.New(slog.DiscardHandler), "v1", nil)
+	defer o.close()
+	for content, want := range map[string]string{"": "token_file", "half a token": "USER@REALM!TOKENID=UUID"} {
+		if content != "" {
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := os.RemoveAll(file); err != nil {
+			t.Fatal(err)
+		}
+		_, err := o.open(t.Context(), opening{})
+		if away, ok := errors.AsType[*UnavailableError](err); !ok || away.Class != "configuration" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", content, err)
+		}
 	}
+	if err := os.WriteFile(file, []byte("root@pam!mcpgw=0badc0de-5ec2-4e70-8000-70616e746564"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := o.open(t.Context(), opening{upcalls: lockedStream{}.Stream})
+	if err != nil {
+		t.Fatalf("with a good token: %v", err)
+	}
+	l.close(t.Context())
 }
 
 // TestInProcessCloseEndsHandlers: one that runs, and a subscription that has just been asked for.

@@ -135,7 +135,7 @@ func New(name string, cfg Config, opts Options) (*Server, error) {
 func newOpener(name string, cfg *Config, log *slog.Logger, opts *Options) (opener, error) {
 	switch cfg.Kind() {
 	case "builtin":
-		return newInProcessOpener(name, cfg, log, opts.Version, opts.Lab)
+		return newInProcessOpener(name, cfg, log, opts.Version, opts.Lab), nil
 	case "stdio":
 		return newStdioOpener(name, cfg, log, opts.Version)
 	case "http":

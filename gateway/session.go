@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -169,8 +170,9 @@ func (s *session) end(cause error) {
 		close(s.ended)
 		s.g.obs.sessionEnded(s, cause)
 		s.mu.Lock()
-		calls, clients, subs := s.calls, s.clients, s.subs
-		s.subs = nil
+		// Requests may still end, and begin, while these are worked through.
+		calls, clients, subs := s.calls, maps.Clone(s.clients), s.subs
+		s.calls, s.subs = nil, nil
 		s.mu.Unlock()
 		for _, cancel := range calls {
 			cancel(cause)

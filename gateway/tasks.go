@@ -154,7 +154,7 @@ func (g *Gateway) taskStatus(principal string, tg *target, params json.RawMessag
 
 // withoutTask takes out of a call to a server of the other era that the client would take a task for an answer.
 func withoutTask(r *request, tg *target, params *wire.Object) *wire.Object {
-	if params.Get("task") == nil || r.method != "tools/call" || !r.modern && !tg.server.Catalog().Modern() {
+	if params.Get("task") == nil || r.method != "tools/call" || r.modern == tg.server.Catalog().Modern() {
 		return params
 	}
 	rest := params.Edit(wire.Member{Key: "task"})
