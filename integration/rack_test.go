@@ -25,8 +25,8 @@ func rackYAML() string {
 	var b strings.Builder
 	b.WriteString("gateway: { listen: LISTEN }\ndownstreams:\n  host: { preset: host }\n")
 	for name := range rackSystems {
-		fmt.Fprintf(&b, "  %s: { preset: %s, url: lab, resilience: { timeouts: { attempt: 400ms, overall: 1s }, retry: { max_attempts: 1 }, "+
-			"circuit_breaker: { half_open_timeout: 400ms, failure_threshold: 2, timeout: 500ms, probe: { interval: 100ms, timeout: 400ms } } } }\n", name, name)
+		fmt.Fprintf(&b, "  %s: { preset: %s, url: lab, resilience: { timeouts: { attempt: 1s, overall: 2s }, retry: { max_attempts: 1 }, "+
+			"circuit_breaker: { half_open_timeout: 1s, failure_threshold: 2, timeout: 500ms, probe: { interval: 100ms, timeout: 1s } } } }\n", name, name)
 	}
 	return b.String()
 }

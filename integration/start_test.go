@@ -55,7 +55,7 @@ func TestStart(t *testing.T) {
 	})
 	took := time.Since(start)
 	t.Logf("serving the machine's tools after %s", took.Round(time.Millisecond))
-	if took > 2*time.Second {
+	if took > 2*time.Second && len(buildFlags) == 0 { // the race detector takes its time
 		t.Errorf("it took %s until the tools were listed, want at most 2s", took)
 	}
 

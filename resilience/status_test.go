@@ -183,6 +183,7 @@ func TestStatusJSON(t *testing.T) {
     "hedges": 0,
     "hedge_wins": 0,
     "fallbacks": 0,
+    "fallback_successes": 0,
     "panics": 0,
     "late_answers": 0
    },

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -227,15 +228,20 @@ func TestShipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := f.Settings.Downstreams["host"].Preset; got != "host" || len(f.Settings.Downstreams) != 1 {
-		t.Errorf("expected the host server alone, found %v", f.Settings.Downstreams)
+	if got := slices.Sorted(maps.Keys(f.Settings.Downstreams)); !slices.Equal(got, []string{"host", "idrac", "llm", "pfsense", "proxmox", "truenas"}) {
+		t.Errorf("found %v", got)
+	}
+	for name, d := range f.Settings.Downstreams {
+		if d.Preset != name || name != "host" && d.URL != "lab" {
+			t.Errorf("%s is a %s at %q", name, d.Preset, d.URL)
+		}
 	}
 	all := regexp.MustCompile(`(?m)^  # `).ReplaceAll(data, []byte("  "))
 	f, err = Parse("gateway.yaml", all, env("HOME", "/home/me", "SEARCH_TOKEN", "t"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := f.Settings.Downstreams; len(d) != 3 || d["files"].Command == "" || d["search"].URL == "" {
-		t.Errorf("expected host, files and search, found %v", d)
+	if d := f.Settings.Downstreams; len(d) != 8 || d["files"].Command == "" || d["search"].URL == "" {
+		t.Errorf("expected the rack, files and search, found %v", d)
 	}
 }
