@@ -85,7 +85,7 @@ func TestConnectionLimitsAreTurned(t *testing.T) {
 			}
 			defer h.close()
 			for _, one := range []*httpClient{h, h.listening()} {
-				one.transport.TLSClientConfig, one.transport.Proxy = &tls.Config{InsecureSkipVerify: true}, nil //nolint:gosec // of the test
+				one.transport.TLSClientConfig, one.transport.Proxy = &tls.Config{InsecureSkipVerify: true}, nil
 				one.transport.ForceAttemptHTTP2 = false
 			}
 			var wg sync.WaitGroup
@@ -137,7 +137,7 @@ func TestKeepAliveIsTurned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // of the test
+		h.transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 		d.open <- struct{}{}
 		if _, err := ask(t.Context(), h); err != nil {
 			t.Fatal(err)

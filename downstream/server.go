@@ -409,10 +409,11 @@ func reason(away error) error {
 	if status := (*StatusError)(nil); errors.As(away, &status) {
 		return status
 	}
-	if away == nil {
-		return errors.New("not connected")
+	text := ""
+	if away != nil {
+		text = strings.TrimPrefix(away.Error(), "server unavailable: ")
 	}
-	return errors.New(strings.TrimPrefix(away.Error(), "server unavailable: "))
+	return errors.New(orElse(text, "not connected"))
 }
 
 // Close refuses new calls, waits for those in flight until ctx is done, ends every session and process, and waits for that too.

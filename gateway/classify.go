@@ -101,9 +101,7 @@ func (pol *policy) classify(_ context.Context, result any, err error) resilience
 	return o
 }
 
-var (
-	markIsError = []byte(`"isError"`)
-)
+var markIsError = []byte(`"isError"`)
 
 const classLoadShed = "input_required_load_shed"
 

@@ -77,7 +77,7 @@ func (b *bench) policyCost(ctx context.Context, modern bool) error {
 		r := compareCPU(v, vs[0])
 		b.report.row(v.name, us(v.figures().cpu), r.String())
 		if v.name == "all on" {
-			b.report.check(fmt.Sprintf("issue 3, 5: all policies on, %s", eraName(modern)), "gateway CPU ≤ 1.03 × off", r.String(), r.median <= 1.03)
+			b.report.check("issue 3, 5: all policies on, "+eraName(modern), "gateway CPU ≤ 1.03 × off", r.String(), r.median <= 1.03)
 		}
 	}
 	return nil
@@ -100,7 +100,7 @@ func neighbour(do string) *httptest.Server {
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		m, err := wire.Parse(body, 100)
-		result := ""
+		var result string
 		switch {
 		case err != nil || r.Method != http.MethodPost:
 			w.WriteHeader(http.StatusMethodNotAllowed)
