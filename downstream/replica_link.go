@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 )
@@ -227,10 +228,7 @@ func (b *balanced) err() error {
 // usable returns the links in the order in which to try them.
 func (b *balanced) usable() ([]*replica, []link) {
 	b.mu.Lock()
-	have := make(map[*replica]link, len(b.links))
-	for e, l := range b.links {
-		have[e] = l
-	}
+	have := maps.Clone(b.links)
 	b.mu.Unlock()
 	order := b.set.order(func(e *replica) bool { return have[e] != nil })
 	links := make([]link, len(order))

@@ -397,7 +397,7 @@ func orElse(s, otherwise string) string {
 
 // awayClass is the class of a call that was not sent because no session could be opened, or the last one ended.
 func awayClass(away error) string {
-	if e := (*UnavailableError)(nil); errors.As(away, &e) && (e.Class == "dns" || e.Class == "tls") {
+	if e := (*UnavailableError)(nil); errors.As(away, &e) && (e.Class == "dns" || e.Class == "tls" || e.Class == "configuration") {
 		return e.Class
 	}
 	return "connect"

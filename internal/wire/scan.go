@@ -301,7 +301,7 @@ func (s *scanner) str() error {
 		// Of what is escaped before the end, quotes and backslashes are as they should be.
 		for odd := marks & 0xff &^ (quotes | slashes) & (end&-end - 1); odd != 0; odd &= odd - 1 {
 			at := bits.TrailingZeros(odd)
-			if simpleEscape[byte(w>>(8*at)&0xff)] { //nolint:gosec // one byte of the word
+			if simpleEscape[byte(w>>(8*at)&0xff)] {
 				continue
 			}
 			n := escape(b[i+at-1:])
