@@ -160,7 +160,9 @@ func TestStdioCloseEndsEverything(t *testing.T) {
 func TestStdioServerThatDoesNotRead(t *testing.T) {
 	cfg := stdioConfig(t, "raw")
 	l := openStdio(t, cfg, opening{}, nil)
-	go func() { _, _ = l.call(t.Context(), toolCall("deaf", `{}`, "")) }()
+	deaf, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	_, _ = l.call(deaf, toolCall("deaf", `{}`, "")) // the last that it reads
+	cancel()
 	big := `"` + strings.Repeat("x", 1<<20) + `"`
 	var sent, notSent int
 	for range 5 {
