@@ -170,7 +170,7 @@ func (r *rules) failure(err error) resilience.Outcome {
 			o.Class = r.status(status).Class
 		}
 		switch away.Class {
-		case "tls", "stopped":
+		case "tls", "stopped", "configuration":
 			o.Retry = resilience.RetryNever
 		case "connection_closed":
 			o.Breaker, o.Immediate = resilience.Ignored, true // the attempt to open the next session decides

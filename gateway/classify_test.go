@@ -53,6 +53,7 @@ func TestOutcomes(t *testing.T) {
 		"refused":                {away("connect"), resilience.Outcome{Breaker: F, Retry: unsent, Class: "connect", Sent: not}},
 		"no such name":           {away("dns"), resilience.Outcome{Breaker: F, Retry: unsent, Class: "dns", Sent: not}},
 		"certificate":            {away("tls"), resilience.Outcome{Breaker: F, Retry: never, Class: "tls", Sent: not}},
+		"cannot be made":         {away("configuration"), resilience.Outcome{Breaker: F, Retry: never, Class: "configuration", Sent: not}},
 		"starting":               {away("starting"), resilience.Outcome{Breaker: F, Retry: unsent, Class: "starting", Sent: not}},
 		"stopped":                {away("stopped"), resilience.Outcome{Breaker: I, Retry: never, Class: "stopped", Sent: not}},
 		"our own limit":          {away("overloaded"), resilience.Outcome{Breaker: I, Retry: never, Class: "overloaded", Sent: not}},
