@@ -160,9 +160,9 @@ func TestStdioCloseEndsEverything(t *testing.T) {
 func TestStdioServerThatDoesNotRead(t *testing.T) {
 	cfg := stdioConfig(t, "raw")
 	l := openStdio(t, cfg, opening{}, nil)
-	deaf, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	deaf, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	_, _ = l.call(deaf, toolCall("deaf", `{}`, "")) // the last that it reads
-	cancel()
+	stop()
 	big := `"` + strings.Repeat("x", 1<<20) + `"`
 	var sent, notSent int
 	for range 5 {
