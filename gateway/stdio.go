@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcpgw/mcpgw/downstream"
@@ -21,6 +22,8 @@ type stdioEdge struct {
 	g    *Gateway
 	sess *session // the process of the client; modern requests use it only to be cancelled
 	wg   sync.WaitGroup
+
+	shaken atomic.Bool // the client has the answer to initialize, and may be told of changes
 
 	mu  sync.Mutex // guards out
 	out io.Writer
@@ -188,6 +191,7 @@ func (e *stdioEdge) initialize(t *table, m *wire.Message) {
 		return
 	}
 	e.write(wire.AppendResult(nil, m.ID, result))
+	e.shaken.Store(true)
 }
 
 // answer serves one request and writes the answer, unless the client cancelled it.
@@ -230,7 +234,7 @@ func (e *stdioEdge) pump(ctx context.Context, box *mailbox) {
 			if dropped > 0 {
 				e.g.log.WarnContext(ctx, "notifications dropped, the client read its stream too slowly", "count", dropped)
 			}
-			if e.sess.revision == "" && box == e.sess.box {
+			if box == e.sess.box && !e.shaken.Load() {
 				continue // not initialized, or a modern client: it has listen
 			}
 			for _, m := range msgs {
