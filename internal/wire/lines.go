@@ -75,16 +75,29 @@ func (l *LineReader) read() ([]byte, error) {
 		if !more && len(line) == 0 {
 			return bytes.Clone(trimEnd(chunk)), nil
 		}
-		line = append(line, chunk...)
+		line = append(l.room(line, len(chunk)), chunk...)
 		if !more {
 			if cap(line) > keepLong {
 				l.long = nil
+				if cap(line) > 2*len(line) {
+					line = bytes.Clone(line)
+				}
 				return trimEnd(line), nil
 			}
 			l.long = line
 			return bytes.Clone(trimEnd(line)), nil
 		}
 	}
+}
+
+// room returns line with space for n more bytes. It grows in few large steps: what append throws away on its way to the limit is several
+// times the limit, all of it garbage while a server floods its output.
+func (l *LineReader) room(line []byte, n int) []byte {
+	if len(line)+n <= cap(line) {
+		return line
+	}
+	const step = 4
+	return append(make([]byte, 0, max(min(step*cap(line), l.max+2), len(line)+n)), line...)
 }
 
 // endsIn reports whether line and chunk together are a line of the greatest length whose end lies in both.
