@@ -171,17 +171,23 @@ func (e *exchange) pump(out *sse, box *mailbox, ended <-chan struct{}) {
 	if out.comment("ok") != nil {
 		return
 	}
+	send := func() bool {
+		msgs, dropped := box.take()
+		if dropped > 0 {
+			e.g.log.Warn("notifications dropped, the client read its stream too slowly", "count", dropped)
+		}
+		for _, m := range msgs {
+			if out.event(m) != nil {
+				return false
+			}
+		}
+		return true
+	}
 	for {
 		select {
 		case <-box.signal:
-			msgs, dropped := box.take()
-			if dropped > 0 {
-				e.g.log.Warn("notifications dropped, the client read its stream too slowly", "count", dropped)
-			}
-			for _, m := range msgs {
-				if out.event(m) != nil {
-					return
-				}
+			if !send() {
+				return
 			}
 		case <-beat.C:
 			if out.comment("ka") != nil {
@@ -190,8 +196,10 @@ func (e *exchange) pump(out *sse, box *mailbox, ended <-chan struct{}) {
 		case <-e.req.Context().Done():
 			return
 		case <-ended:
+			send() // what was said before the end, such as that a subscription is acknowledged
 			return
 		case <-e.g.draining:
+			send()
 			return
 		}
 	}

@@ -276,6 +276,10 @@ func (e *stdioEdge) listen(ctx context.Context, r *request) {
 	}()
 	e.pump(ctx, l.box)
 	if !errors.Is(context.Cause(ctx), errCancelledByClient) {
+		rest, _ := l.box.take() // what was said before the end
+		for _, m := range rest {
+			e.write(m)
+		}
 		e.write(wire.AppendResult(nil, r.id, []byte(`{"resultType":"complete","_meta":{"`+metaSubscriptionID+`":`+string(r.id)+`}}`)))
 	}
 }
