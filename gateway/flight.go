@@ -20,7 +20,7 @@ func (g *Gateway) call(ctx context.Context, r *request, to *route, c *downstream
 	f := &flight{Context: ctx, g: g, request: r, target: to.target, call: c}
 	if g.obs != nil {
 		f.passage.enter(ctx, g.obs, r, to)
-		defer func() { f.passage.leave(ctx, err) }()
+		defer func() { f.passage.leave(err) }()
 	}
 	guard := to.guard
 	if guard == nil {

@@ -101,8 +101,8 @@ func (g *Gateway) page() *pageModel {
 	slices.SortStableFunc(m.Errors, func(a, b pageError) int { return b.Time.Compare(a.Time) })
 	m.Errors = m.Errors[:min(len(m.Errors), pageErrors)]
 	m.Sessions = []pageFact{
-		{"HTTP sessions", strconv.Itoa(len(g.sessions.all()))},
-		{"stdio sessions", strconv.Itoa(len(g.stdio.all()))},
+		{"HTTP sessions", strconv.Itoa(g.sessions.len())},
+		{"stdio sessions", strconv.Itoa(g.stdio.len())},
 		{"open streams", strconv.FormatInt(g.streams.Load(), 10)},
 		{"requests in flight", strconv.Itoa(g.work.Len())},
 	}

@@ -56,7 +56,7 @@ func recording(tb testing.TB, opts Options) func() {
 		t.begin(ctx, &f.passage, &c)
 		t.end(&res, &err)
 		g.obs.done(ctx, "host", &resilience.CallInfo{Attempts: 1})
-		f.passage.leave(ctx, err)
+		f.passage.leave(err)
 		g.obs.end(ctx, r, &ok, err)
 	}
 }

@@ -85,7 +85,7 @@ func (k callKey) attributes() []attribute.KeyValue {
 }
 
 // leave notes the end of a call.
-func (p *passage) leave(_ context.Context, err error) {
+func (p *passage) leave(err error) {
 	o := p.o
 	if o == nil {
 		return

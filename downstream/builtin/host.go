@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpgw/mcpgw/downstream/builtin/kit"
 )
 
 const hostInstructions = `Live facts about the machine that the gateway runs on, read when asked; nothing here changes anything. ` +
@@ -53,7 +55,7 @@ func addReport[In any, Out report](s *mcp.Server, name, title, description strin
 	}
 	no := false
 	mcp.AddTool(s, &mcp.Tool{
-		Name: name, Title: title, Description: description, InputSchema: in, OutputSchema: compact(out),
+		Name: name, Title: title, Description: description, InputSchema: in, OutputSchema: kit.Compact(out),
 		Annotations: &mcp.ToolAnnotations{
 			ReadOnlyHint: true, DestructiveHint: &no, IdempotentHint: true, OpenWorldHint: &no,
 		},
@@ -65,24 +67,6 @@ func addReport[In any, Out report](s *mcp.Server, name, title, description strin
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: out.text()}}}, out, nil
 	})
 	return nil
-}
-
-// compact shortens an inferred output schema, because clients may put it before a model. What a pointer or a slice is in Go ("null or
-// …") is never null here; no member is required, because a probe that fails leaves its own out; and a client need not refuse
-// members that a later version adds.
-func compact(s *jsonschema.Schema) *jsonschema.Schema {
-	if s == nil {
-		return nil
-	}
-	if len(s.Types) == 2 && s.Types[0] == "null" {
-		s.Type, s.Types = s.Types[1], nil
-	}
-	s.AdditionalProperties, s.Required, s.Minimum = nil, nil, nil
-	for _, p := range s.Properties {
-		compact(p)
-	}
-	compact(s.Items)
-	return s
 }
 
 // arguments returns an input schema that accepts the named parameters and nothing else.

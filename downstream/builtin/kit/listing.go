@@ -1,8 +1,8 @@
 package kit
 
 import (
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -148,26 +148,11 @@ func keysOf(items []Item) []string {
 			seen[k] = true
 		}
 	}
-	keys := make([]string, 0, len(seen))
-	for k := range seen {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
+	return slices.Sorted(maps.Keys(seen))
 }
 
 func unknownFields(items []Item, fields []string) []string {
 	return slices.DeleteFunc(slices.Clone(fields), func(f string) bool {
 		return slices.ContainsFunc(items, func(it Item) bool { _, ok := it[f]; return ok })
 	})
-}
-
-// ItemsOf turns a slice of structs or maps into items, by way of JSON.
-func ItemsOf(v any) ([]Item, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	var items []Item
-	return items, json.Unmarshal(raw, &items)
 }

@@ -21,15 +21,13 @@ func inputSchema[In any](adjust func(*jsonschema.Schema)) (*jsonschema.Schema, e
 	return s, nil
 }
 
-// outputSchema infers the schema of a tool's structured content, in a short form, because clients may put it before a model. No member is
-// required, because what a system does not tell is left out, and a client need not refuse members that a later version adds.
+// outputSchema infers the schema of a tool's structured content, in the short form of [Compact].
 func outputSchema[Out any]() (*jsonschema.Schema, error) {
 	s, err := jsonschema.For[Out](nil)
 	if err != nil {
 		return nil, fmt.Errorf("output schema of %s: %w", reflect.TypeFor[Out](), err)
 	}
-	short(s)
-	return s, nil
+	return Compact(s), nil
 }
 
 // plain takes the "null or" out of types: what is a pointer, a slice or a map in Go is left out rather than null.
@@ -46,18 +44,22 @@ func plain(s *jsonschema.Schema) {
 	plain(s.Items)
 }
 
-func short(s *jsonschema.Schema) {
+// Compact shortens an inferred output schema, because clients may put it before a model. What a pointer or a slice is in Go ("null or …")
+// is never null here; no member is required, because what could not be read is left out; and a client need not refuse members that a later
+// version adds. It changes s and returns it.
+func Compact(s *jsonschema.Schema) *jsonschema.Schema {
 	if s == nil {
-		return
+		return nil
 	}
 	if len(s.Types) == 2 && s.Types[0] == "null" {
 		s.Type, s.Types = s.Types[1], nil
 	}
-	s.AdditionalProperties, s.Required, s.Minimum, s.PropertyOrder = nil, nil, nil, nil
+	s.AdditionalProperties, s.Required, s.Minimum = nil, nil, nil
 	for _, p := range s.Properties {
-		short(p)
+		Compact(p)
 	}
-	short(s.Items)
+	Compact(s.Items)
+	return s
 }
 
 // Enum restricts a string argument to the values. It is for the Adjust of a [Tool].

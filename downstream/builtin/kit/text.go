@@ -157,21 +157,6 @@ func cell(v any) string {
 	return fmt.Sprint(v)
 }
 
-// Bytes shows a size in the unit that people use for it.
-func Bytes[N ~int | ~int64 | ~uint64 | ~float64](n N) string {
-	f := float64(n)
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB", "TiB"} {
-		if math.Abs(f) < 1024 {
-			if unit == "B" {
-				return strconv.FormatFloat(f, 'f', 0, 64) + " B"
-			}
-			return strconv.FormatFloat(f, 'f', 1, 64) + " " + unit
-		}
-		f /= 1024
-	}
-	return strconv.FormatFloat(f, 'f', 1, 64) + " PiB"
-}
-
 // clip shortens s to at most n bytes, at the border of a character, and says so.
 func clip(s string, n int) string {
 	if len(s) <= n {
