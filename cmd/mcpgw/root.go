@@ -100,7 +100,8 @@ func (a *app) root() *cobra.Command {
 
 What it serves is written in gateway.yaml. It is looked for in the current folder, then in the folder mcpgw of the user's
 configuration. Everything else can be seen here: no environment variable changes what mcpgw does, except those that gateway.yaml
-names as ${NAME}, FF_ENABLE_RESILIENCE_PATTERNS=false, which switches the policies off, and Go's own (GOMEMLIMIT, GOGC, GODEBUG).
+names as ${NAME}, FF_ENABLE_RESILIENCE_PATTERNS=false, which switches the policies off, OTEL_*, which say where telemetry goes, NO_COLOR,
+and Go's own (GOMEMLIMIT, GOGC, GODEBUG).
 
 ` + exitCodes,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
